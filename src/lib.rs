@@ -1,0 +1,1 @@
+//! A proxy in front of a cluster of LLM API endpoints.
