@@ -7,9 +7,10 @@ use toml::de::DeValue;
 use super::base_url::BaseUrl;
 use super::choices::AuthForm;
 use super::error::Fault;
+use super::keys;
 use super::paths::Environment;
 use super::read::{Section, wrong_type};
-use super::schema::{self, Form};
+use super::schema::Form;
 use super::secret::EndpointId;
 use super::secret_form::{secret, secrets};
 use super::settings::{ClusterSettings, EndpointSettings, HealthSettings, Timeouts, check_listen};
@@ -60,7 +61,7 @@ pub(super) fn clusters(
             root.source.note(at, &path, wrong_type(Form::Table, value.get_ref()));
             continue;
         };
-        let section = Section::open(root.source, &schema::CLUSTER, path, at, table);
+        let section = Section::open(root.source, &keys::CLUSTER, path, at, table);
         let fetch_from = wanted.has(name).then_some(environment);
         if let (Some(cluster), true) = (cluster(name, &section, fetch_from), wanted.has(name)) {
             settings.insert(name.to_owned(), cluster);
@@ -82,8 +83,8 @@ fn cluster(name: &str, section: &Section<'_>, fetch_from: Option<&Environment>) 
         max_attempts: section.count("max_attempts"),
         commit_after: section.duration("commit_after"),
         admin_listen,
-        health: health(&section.table("health", &schema::HEALTH)),
-        timeouts: timeouts(&section.table("timeouts", &schema::TIMEOUTS)),
+        health: health(&section.table("health", &keys::HEALTH)),
+        timeouts: timeouts(&section.table("timeouts", &keys::TIMEOUTS)),
         endpoints: endpoints(section, fetch_from),
         // What has no stand-in comes last, so that everything above has been looked at.
         retry_ambiguous: retry_ambiguous?,
@@ -146,7 +147,7 @@ fn endpoints(cluster: &Section<'_>, fetch_from: Option<&Environment>) -> Vec<End
             cluster.source.note(at, &path, wrong_type(Form::Table, item.get_ref()));
             continue;
         };
-        let section = Section::open(cluster.source, &schema::ENDPOINT, path.clone(), at, table);
+        let section = Section::open(cluster.source, &keys::ENDPOINT, path.clone(), at, table);
         let endpoint = endpoint(&section, fetch_from);
         if let Some(first) =
             section.value("name").and_then(|name| names.insert(name.get_ref().as_str(), path))

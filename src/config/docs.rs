@@ -1,12 +1,13 @@
-//! docs/configuration.md, written from the schema.
+//! docs/configuration.md, written from the table of keys.
 
 use std::fmt::Write;
 
-use super::schema::{CLUSTER, ENDPOINT, Fallback, Group, HEALTH, Key, SECRET, TIMEOUTS};
+use super::keys::{CLUSTER, ENDPOINT, HEALTH, SECRET, TIMEOUTS};
+use super::schema::{Fallback, Group, Key};
 
 const INTRO: &str = r#"# Configuration
 
-This page is written from the table of keys in `src/config/schema.rs`. After a change there:
+This page is written from the table of keys in `src/config/keys.rs`. After a change there:
 `UPDATE_DOCS=1 cargo test --lib config`.
 
 The file is the one named with `--config`, else by `$QCC_CONFIG`, else `$XDG_CONFIG_HOME/qcc/config.toml`,

@@ -13,7 +13,7 @@ use super::assemble::{self, Wanted};
 use super::error::{ConfigError, Fault};
 use super::paths::Environment;
 use super::settings::Settings;
-use super::{read, schema, secret_source};
+use super::{keys, read, secret_source};
 
 /// Largest configuration file; one with a thousand endpoints is a quarter of it.
 const FILE_MAX_BYTES: u64 = 1 << 20;
@@ -102,7 +102,7 @@ fn pass(
     let (mut names, mut clusters) = (Vec::new(), BTreeMap::new());
     match DeTable::parse(text) {
         Ok(table) => {
-            let root = read::Section::open(&source, &schema::ROOT, String::new(), 0, table.get_ref());
+            let root = read::Section::open(&source, &keys::ROOT, String::new(), 0, table.get_ref());
             (names, clusters) = assemble::clusters(&root, env, wanted);
         }
         // Of toml's error only the message: its Display quotes the line, which may hold a key.

@@ -2,11 +2,11 @@
 //! are valid by construction.
 //!
 //! Nothing else in the program reads the environment or a file of settings. Every key with its
-//! default is in `schema.rs`, which docs/configuration.md is written from. From the file to the
+//! default is in `keys.rs`, which docs/configuration.md is written from. From the file to the
 //! settings:
 //!
 //! ```text
-//! load (file, mode) → read (TOML beside the schema) → assemble (what must hold together) → Settings
+//! load (file, mode) → read (TOML beside keys)     → assemble (what must hold together) → Settings
 //!                       values, base_url, glob          secret_form → secret_source
 //! ```
 
@@ -16,6 +16,7 @@ mod choices;
 mod docs;
 mod error;
 mod glob;
+mod keys;
 mod load;
 mod paths;
 mod read;

@@ -14,7 +14,8 @@ use super::base_url::BaseUrl;
 use super::choices::Choice;
 use super::error::{Fault, Problem};
 use super::glob::ModelGlob;
-use super::schema::{Fallback, Form, GROUPS, Group, Key};
+use super::keys::GROUPS;
+use super::schema::{Fallback, Form, Group, Key};
 use super::values;
 
 /// The text under the reader, and the problems found in it.

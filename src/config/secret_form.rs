@@ -6,9 +6,10 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::error::Fault;
+use super::keys;
 use super::paths::Environment;
 use super::read::{Section, Source, wrong_type};
-use super::schema::{self, Form};
+use super::schema::Form;
 use super::secret::Secret;
 use super::secret_source::SecretSource;
 
@@ -61,7 +62,7 @@ fn form<'t>(
                 Some(mode) => Err(Fault::new(format!(
                     "is written out, and other users can read the file (mode {mode:04o})"
                 ))
-                .help("run `chmod 600` on the file, or give the key as { env = … }, { file = … } or { command = … }")),
+                .help("run `chmod 600` on the file, or give the key as { env = … } or { file = … }")),
                 None => Ok(Some(SecretSource::Literal(secret))),
             }
         }
@@ -80,8 +81,8 @@ fn table_form<'t>(
     at: usize,
     table: &'t DeTable<'t>,
 ) -> Result<Option<SecretSource>, Fault> {
-    let section = Section::open(source, &schema::SECRET, place.to_owned(), at, table);
-    let given: Vec<&str> = schema::SECRET.names().filter(|name| section.value(name).is_some()).collect();
+    let section = Section::open(source, &keys::SECRET, place.to_owned(), at, table);
+    let given: Vec<&str> = keys::SECRET.names().filter(|name| section.value(name).is_some()).collect();
     match given.as_slice() {
         ["env"] => section.text("env").map(variable_name).transpose(),
         ["file"] => Ok(section.text("file").map(SecretSource::File)),

@@ -13,8 +13,9 @@ pub const TEMPLATE: &str = r#"# Configuration of qcc. `qcc config check` tells w
 
 [[clusters.work.endpoints]]
 name = "main"
-base_url = "https://api.anthropic.com"        # without /v1
-api_key = { env = "ANTHROPIC_API_KEY" }       # or { file = "~/main.key" }, { command = ["pass", "show", "main"] }
+base_url = "https://api.anthropic.com"   # without /v1
+# or { file = "~/main.key" }, or { command = ["pass", "show", "main"] }:
+api_key = { env = "ANTHROPIC_API_KEY" }
 
 # A second endpoint, used when no endpoint of priority 1 is usable:
 #[[clusters.work.endpoints]]
@@ -22,7 +23,7 @@ api_key = { env = "ANTHROPIC_API_KEY" }       # or { file = "~/main.key" }, { co
 #base_url = "https://relay.example/anthropic"
 #api_key = { env = "RELAY_API_KEY" }
 #protocol = "anthropic"         # or "openai"
-#billing = "per-request"        # no checks are sent, since each would be paid; default "per-token"
+#billing = "per-request"        # no checks are sent, since each would be paid
 #priority = 2                   # 1 is used first
 #weight = 100                   # share of the traffic within its priority
 #models = ["claude-*"]          # only these; default: all
