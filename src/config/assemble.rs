@@ -75,7 +75,13 @@ fn cluster(name: &str, section: &Section<'_>, fetch_from: Option<&Environment>) 
     let admin_listen = section.address("admin_listen");
     let client_tokens = secrets(section, "client_tokens", fetch_from);
     let retry_ambiguous = section.choice("retry_ambiguous");
-    let settings = ClusterSettings {
+    if let Some(Err(fault)) = listen.map(|listen| check_listen(listen, client_tokens.len())) {
+        section.note("listen", fault);
+    }
+    if admin_listen.is_some_and(|admin| Some(admin) == listen && admin.port() != 0) {
+        section.note("admin_listen", Fault::new("must not be the same as listen"));
+    }
+    Some(ClusterSettings {
         name: name.to_owned(),
         queue_timeout: section.duration("queue_timeout"),
         drain_timeout: section.duration("drain_timeout"),
@@ -89,15 +95,8 @@ fn cluster(name: &str, section: &Section<'_>, fetch_from: Option<&Environment>) 
         // What has no stand-in comes last, so that everything above has been looked at.
         retry_ambiguous: retry_ambiguous?,
         listen: listen?,
-        client_tokens: Vec::new(),
-    };
-    if let Err(fault) = check_listen(settings.listen, client_tokens.len()) {
-        section.note("listen", fault);
-    }
-    if settings.admin_listen == Some(settings.listen) && settings.listen.port() != 0 {
-        section.note("admin_listen", Fault::new("must not be the same as listen"));
-    }
-    Some(ClusterSettings { client_tokens: client_tokens.into_iter().collect::<Option<_>>()?, ..settings })
+        client_tokens: client_tokens.into_iter().collect::<Option<_>>()?,
+    })
 }
 
 fn health(section: &Section<'_>) -> HealthSettings {

@@ -27,7 +27,7 @@ pub enum ConfigError {
     /// The file was read and refused. Holds at least one problem, sorted by line.
     Invalid { path: PathBuf, problems: Vec<Problem> },
     /// The file has no cluster of the name that was asked for.
-    UnknownCluster { path: PathBuf, names: Vec<String>, nearest: Option<String> },
+    UnknownCluster { path: PathBuf, name: String, names: Vec<String>, nearest: Option<String> },
     /// No name was given and the file has several clusters.
     ClusterNotNamed { path: PathBuf, names: Vec<String> },
     /// A listen address given on the command line can't be used.
@@ -145,8 +145,8 @@ impl fmt::Display for ConfigError {
                 write!(f, "{}: can't be read: {}", shown(path), printable(reason))
             }
             Self::Invalid { path, problems } => write_problems(f, &shown(path), problems),
-            Self::UnknownCluster { path, names, nearest } => {
-                write!(f, "{}: has no cluster of that name\n  ", shown(path))?;
+            Self::UnknownCluster { path, name, names, nearest } => {
+                write!(f, "{}: has no cluster `{}`\n  ", shown(path), printable(name))?;
                 match nearest {
                     Some(nearest) => write!(f, "did you mean `{nearest}`?"),
                     None => write!(f, "it has: {}", names.join(", ")),

@@ -23,8 +23,9 @@ pub(super) static ROOT: Group = Group {
 #[rustfmt::skip]
 pub(super) static CLUSTER: Group = Group {
     header: "[clusters.NAME]",
-    about: "One cluster: an address for clients, and the endpoints behind it. A cluster's name is 1 to 64 of \
-            `A-Z a-z 0-9 . _ -` and starts with a letter or a digit, since its control socket is named after it.",
+    about: "One cluster: an address for clients, and the endpoints behind it. A cluster's name is 1 \
+            to 64 of `A-Z a-z 0-9 . _ -` and starts with a letter or a digit, since its control socket is \
+            named after it.",
     keys: &[
         key("listen", Form::Address, Toml("\"127.0.0.1:7860\""),
             "Where clients connect: an IP address or `localhost`, and a port (0: any free one). Loopback by \
@@ -115,8 +116,9 @@ pub(super) static TIMEOUTS: Group = Group {
 #[rustfmt::skip]
 pub(super) static ENDPOINT: Group = Group {
     header: "[[clusters.NAME.endpoints]]",
-    about: "One endpoint: an address and a key. Its `id`, shown in the status, is the first 8 hex digits of SHA-256 of \
-            `base_url|api_key`; two endpoints of a cluster can't have the same name or the same id.",
+    about: "One endpoint: an address and a key. Its `id`, shown in the status, is the first 8 hex \
+            digits of SHA-256 of `base_url|api_key`; two endpoints of a cluster can't have the same name or \
+            the same id.",
     keys: &[
         key("name", Form::Name, Required,
             "What the endpoint is called in the status, in logs and in `x-qcc-endpoint`: 1 to 64 of `A-Z a-z \
@@ -135,7 +137,8 @@ pub(super) static ENDPOINT: Group = Group {
              Equal by default: all share the traffic."),
         key("weight", Form::Count { min: 1, max: 1000 }, Toml("100"),
             "Share of the traffic among endpoints of one priority. 100, to leave room on both sides."),
-        key("auth", Form::Choice(AuthForm::WORDS), Unset("`x-api-key` for api.anthropic.com, `bearer` for api.openai.com, else `both`"),
+        key("auth", Form::Choice(AuthForm::WORDS),
+            Unset("`x-api-key` for api.anthropic.com, `bearer` for api.openai.com, else `both`"),
             "The headers that carry the key. Many relays take only one of the two, and none is known to mind \
              both."),
         key("models", Form::Globs, Unset("all"),

@@ -62,9 +62,9 @@ fn load(explicit: Option<&Path>, wanted: Wanted<'_>, env: &Environment) -> Resul
 /// The text, and the file's mode where others can read it.
 fn read_file(path: &Path) -> Result<(Zeroizing<String>, Option<u32>), ConfigError> {
     let unreadable = |reason: String| ConfigError::Unreadable { path: path.to_owned(), reason };
-    let file = File::open(path).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => ConfigError::Missing { path: path.to_owned() },
-        _ => unreadable(error.to_string()),
+    let file = File::open(path).map_err(|error| match error.kind() == io::ErrorKind::NotFound {
+        true => ConfigError::Missing { path: path.to_owned() },
+        false => unreadable(error.to_string()),
     })?;
     let mode = secret_source::mode_open_to_others(&file).map_err(|error| unreadable(error.to_string()))?;
     let mut text = Zeroizing::new(String::new());

@@ -1,7 +1,6 @@
 //! Walks the parsed TOML beside the schema. Whatever is wrong is noted with its place, and a stand-in
 //! is returned, so that one run finds every problem; settings made of stand-ins are never given out.
 
-use std::borrow::Cow;
 use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -116,11 +115,9 @@ impl<'t> Section<'t> {
 
     /// In bytes.
     pub fn size(&self, name: &str) -> u64 {
-        self.read(name, |form, value| match value {
-            DeValue::Integer(number) => {
-                values::size_in_range(u64::from_str_radix(number.as_str(), number.radix()).ok())
-            }
-            other => values::size(text(form, other)?),
+        self.read(name, |form, value| match value.as_integer() {
+            Some(number) => values::size_in_range(u64::from_str_radix(number.as_str(), number.radix()).ok()),
+            None => values::size(text(form, value)?),
         })
         .unwrap_or_default()
     }
@@ -229,7 +226,7 @@ pub(super) fn wrong_type(form: Form, value: &DeValue<'_>) -> Fault {
 }
 
 /// A key of another table in the wrong one is told apart from a misspelled one.
-fn unknown_key(name: &Cow<'_, str>, group: &Group) -> Fault {
+fn unknown_key(name: &str, group: &Group) -> Fault {
     let fault = Fault::unknown_key(name, group.names());
     match GROUPS.iter().find(|other| other.key(name).is_some()) {
         Some(home) => fault.help(format!("it belongs in {}", home.header)),

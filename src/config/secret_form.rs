@@ -55,23 +55,18 @@ fn form<'t>(
     place: &str,
     value: &'t Spanned<DeValue<'t>>,
 ) -> Result<Option<SecretSource>, Fault> {
-    match value.get_ref() {
-        DeValue::String(text) => {
-            let secret = Secret::new(text)?;
-            match source.open_to_others {
-                Some(mode) => Err(Fault::new(format!(
-                    "is written out, and other users can read the file (mode {mode:04o})"
-                ))
-                .help("run `chmod 600` on the file, or give the key as { env = … } or { file = … }")),
-                None => Ok(Some(SecretSource::Literal(secret))),
-            }
+    if let Some(table) = value.get_ref().as_table() {
+        return table_form(source, place, value.span().start, table);
+    }
+    let text = value.get_ref().as_str().ok_or_else(|| wrong_type(Form::Secret, value.get_ref()))?;
+    let secret = Secret::new(text)?;
+    match source.open_to_others {
+        None => Ok(Some(SecretSource::Literal(secret))),
+        Some(mode) => {
+            let what = format!("is written out, and other users can read the file (mode {mode:04o})");
+            let help = "run `chmod 600` on the file, or give the key as { env = … } or { file = … }";
+            Err(Fault::new(what).help(help))
         }
-        DeValue::Table(table) => table_form(source, place, value.span().start, table),
-        other @ (DeValue::Integer(_)
-        | DeValue::Float(_)
-        | DeValue::Boolean(_)
-        | DeValue::Datetime(_)
-        | DeValue::Array(_)) => Err(wrong_type(Form::Secret, other)),
     }
 }
 

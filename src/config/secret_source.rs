@@ -22,8 +22,7 @@ const COMMAND_POLL: Duration = Duration::from_millis(10);
 /// Mode bits that let anybody but the owner at a file.
 const OTHERS: u32 = 0o077;
 
-/// One of the four ways to give a secret.
-#[derive(Debug)]
+/// One of the four ways to give a secret. Has no `Debug`: a command's arguments may be secret too.
 pub(super) enum SecretSource {
     Literal(Secret),
     Env(String),
@@ -142,7 +141,7 @@ fn read_first_line(child: &mut Child) -> mpsc::Receiver<Zeroizing<Vec<u8>>> {
             let mut line = Zeroizing::new(Vec::with_capacity(SECRET_MAX_BYTES + 4));
             let mut byte = Zeroizing::new([0]);
             while line.len() < SECRET_MAX_BYTES + 3
-                && matches!(stdout.read(&mut *byte), Ok(1))
+                && stdout.read_exact(&mut *byte).is_ok()
                 && byte[0] != b'\n'
             {
                 line.push(byte[0]);

@@ -106,7 +106,7 @@ impl Settings {
             (Some(name), known) if known.iter().any(|known| known == name) => Ok(name),
             (Some(name), known) => {
                 let nearest = nearest(name, known.iter().map(String::as_str)).map(str::to_owned);
-                Err(ConfigError::UnknownCluster { path, names, nearest })
+                Err(ConfigError::UnknownCluster { path, name: name.to_owned(), names, nearest })
             }
         }
     }
@@ -119,6 +119,7 @@ impl Settings {
         let name = self.cluster_name(name)?;
         self.clusters.get(name).ok_or_else(|| ConfigError::UnknownCluster {
             path: self.path.clone(),
+            name: name.to_owned(),
             names: self.clusters.keys().cloned().collect(),
             nearest: None,
         })

@@ -2,8 +2,8 @@
 
 /// A first configuration file: one cluster with one endpoint, and the settings that are most often
 /// wanted as comments. Holds no secret, so that its mode doesn't matter.
-pub const TEMPLATE: &str = r#"# Configuration of qcc. `qcc config check` tells what is wrong with it; every key and its
-# default: docs/configuration.md. A running proxy reads it again on SIGHUP.
+pub const TEMPLATE: &str = r#"# Configuration of qcc. `qcc config check` tells what is wrong with it.
+# Every key and its default: docs/configuration.md. A running proxy reads it again on SIGHUP.
 
 [clusters.work]
 #listen = "127.0.0.1:7860"

@@ -257,5 +257,10 @@ fn a_cluster_is_found_by_name_or_alone() {
     let two = parse(&(file("", "") + &file("", "").replace("clusters.work", "clusters.play"))).unwrap();
     assert_eq!(two.names, ["play", "work"]);
     assert!(two.cluster(None).unwrap_err().to_string().contains("choose one with --cluster: play, work"));
-    assert!(two.cluster(Some("other")).unwrap_err().to_string().contains("it has: play, work"));
+    assert!(
+        two.cluster(Some("other"))
+            .unwrap_err()
+            .to_string()
+            .contains("has no cluster `other`\n  it has: play, work")
+    );
 }
