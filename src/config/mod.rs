@@ -6,8 +6,8 @@
 //! settings:
 //!
 //! ```text
-//! load (file, mode) → read (TOML beside keys)     → assemble (what must hold together) → Settings
-//!                       values, base_url, glob          secret_form → secret_source
+//! load (file, mode) → read (TOML beside the keys) → assemble (what must hold together) → Settings
+//!                       values, base_url, glob        secret_form → secret_source
 //! ```
 
 mod assemble;
