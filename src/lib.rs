@@ -1,1 +1,3 @@
 //! A proxy in front of a cluster of LLM API endpoints.
+
+pub mod config;

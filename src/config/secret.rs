@@ -1,0 +1,137 @@
+//! A key or a token in memory.
+
+use std::fmt;
+
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
+
+use super::error::Fault;
+
+/// Longest accepted secret: what common servers take as one header line.
+pub(super) const SECRET_MAX_BYTES: usize = 8 * 1024;
+
+/// A key or a token: printable ASCII without spaces, so that it can be the value of a header.
+///
+/// It has no `Display` and no `Serialize`, its `Debug` shows nothing of it, and its memory is wiped
+/// when it is dropped.
+#[derive(Clone)]
+pub struct Secret(Zeroizing<String>);
+
+impl Secret {
+    /// # Errors
+    /// The text is empty, longer than 8 KiB, or holds anything but printable ASCII; the error doesn't
+    /// repeat it.
+    pub(super) fn new(text: &str) -> Result<Secret, Fault> {
+        if text.is_empty() {
+            return Err(Fault::new("the key is empty"));
+        }
+        if text.len() > SECRET_MAX_BYTES {
+            return Err(Fault::new("the key is longer than 8 KiB"));
+        }
+        if !text.bytes().all(|b| b.is_ascii_graphic()) {
+            return Err(Fault::new("the key holds a space or another character that no key has")
+                .help("give the bare key: no `Bearer` before it, no line break in it"));
+        }
+        Ok(Secret(Zeroizing::new(text.to_owned())))
+    }
+
+    /// The text itself: for the one function that writes a request's head, and for nothing that
+    /// writes anywhere else.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether `presented` is this secret. Compares digests of fixed length, so that the time taken
+    /// tells neither how many leading bytes are right nor how long the secret is.
+    pub fn matches(&self, presented: &[u8]) -> bool {
+        let digest = |bytes: &[u8]| <[u8; 32]>::from(Sha256::digest(bytes));
+        digest(self.0.as_bytes()).ct_eq(&digest(presented)).into()
+    }
+}
+
+impl PartialEq for Secret {
+    fn eq(&self, other: &Secret) -> bool {
+        self.matches(other.0.as_bytes())
+    }
+}
+
+impl Eq for Secret {}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+/// Names an endpoint wherever its key must not appear: the first 8 hex digits of SHA-256 of
+/// `base_url|api_key`, the address as the file has it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct EndpointId(u32);
+
+impl EndpointId {
+    pub(super) fn new(base_url: &str, api_key: &Secret) -> EndpointId {
+        let mut hash = Sha256::new();
+        hash.update(base_url);
+        hash.update("|");
+        hash.update(api_key.expose());
+        let [a, b, c, d, ..] = <[u8; 32]>::from(hash.finalize());
+        EndpointId(u32::from_be_bytes([a, b, c, d]))
+    }
+}
+
+impl fmt::Display for EndpointId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:08x}", self.0)
+    }
+}
+
+impl fmt::Debug for EndpointId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "EndpointId({self})")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_shows_nothing_of_a_secret() {
+        let secret = Secret::new("sk-canary").unwrap();
+        assert_eq!(format!("{secret:?} {secret:#?}"), "Secret(…) Secret(…)");
+    }
+
+    #[test]
+    fn only_the_whole_secret_matches() {
+        let secret = Secret::new("token-1").unwrap();
+        assert!(secret.matches(b"token-1"));
+        for other in ["", "t", "token-", "token-10", "TOKEN-1", " token-1", "token-1\n"] {
+            assert!(!secret.matches(other.as_bytes()), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_header_value_is_no_secret_and_is_not_repeated() {
+        for text in
+            ["", "sk canary", "canary\n", "\u{7f}canary", "canary\0", "Bearer sk-canary", "canärycanary"]
+        {
+            let fault = Secret::new(text).unwrap_err().to_string();
+            assert!(!fault.contains("can"), "{fault}");
+        }
+        assert!(Secret::new(&"k".repeat(SECRET_MAX_BYTES)).is_ok());
+        assert!(Secret::new(&"k".repeat(SECRET_MAX_BYTES + 1)).is_err());
+    }
+
+    /// `printf '%s' 'https://api.anthropic.com|sk-test-0001' | sha256sum | cut -c 1-8`, and a second
+    /// one whose digest begins with a zero, which must be shown.
+    #[test]
+    fn an_endpoint_id_is_what_sha256sum_says() {
+        for (base_url, key, id) in [
+            ("https://api.anthropic.com", "sk-test-0001", "d56faae9"),
+            ("https://api.anthropic.com", "sk-test-14", "0a5dd0ea"),
+        ] {
+            assert_eq!(EndpointId::new(base_url, &Secret::new(key).unwrap()).to_string(), id);
+        }
+    }
+}

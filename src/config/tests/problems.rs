@@ -1,0 +1,266 @@
+//! What is refused, and what the message says.
+
+use super::{CANARY, file, message, parse};
+
+/// Each message must hold all of the parts.
+fn assert_says(text: &str, parts: &[&str]) {
+    let shown = message(text);
+    for part in parts {
+        assert!(shown.contains(part), "{part:?} is not in:\n{shown}");
+    }
+}
+
+#[test]
+fn an_unknown_key_names_the_nearest_known_one_and_its_place() {
+    let shown = message(&file("queue_timout = \"3s\"", ""));
+    assert_eq!(
+        shown,
+        "/c/config.toml:2: clusters.work: unknown key `queue_timout`\n  did you mean `queue_timeout`?"
+    );
+}
+
+#[test]
+fn an_unknown_key_is_an_error_at_every_level() {
+    for (cluster_line, endpoint_line, place) in [
+        (
+            "health.failure_treshold = 3",
+            "",
+            "clusters.work.health: unknown key `failure_treshold`\n  did you mean `failure_threshold`",
+        ),
+        ("timeouts = { conect = \"1s\" }", "", "clusters.work.timeouts: unknown key `conect`"),
+        ("", "waight = 1", ":8: clusters.work.endpoints[0]: unknown key `waight`"),
+        (
+            "client_tokens = [{ evn = \"X\" }]",
+            "",
+            "clusters.work.client_tokens[0]: unknown key `evn`\n  did you mean `env`",
+        ),
+        ("", "nonsense = 1", "known here: name, base_url"),
+        ("", "[cluster.x]", "/c/config.toml:8: unknown key `cluster`\n  did you mean `clusters`?"),
+    ] {
+        assert_says(&file(cluster_line, endpoint_line), &[place]);
+    }
+}
+
+#[test]
+fn keys_of_later_work_are_unknown() {
+    for line in ["session_ttl = \"5m\"", "ca_file = \"x\"", "proxy = \"x\"", "health.ratio_window = \"30s\""]
+    {
+        assert_says(&file(line, ""), &["unknown key"]);
+    }
+    assert_says(&file("", "model_map = { a = \"b\" }"), &["unknown key `model_map`"]);
+}
+
+#[test]
+fn a_key_in_the_wrong_table_is_told_where_it_belongs() {
+    assert_says(&file("priority = 2", ""), &["it belongs in [[clusters.NAME.endpoints]]"]);
+    assert_says(&file("backoff_base = \"1s\"", ""), &["it belongs in [clusters.NAME.health]"]);
+}
+
+#[test]
+fn a_wrong_word_names_the_allowed_ones_and_the_nearest() {
+    assert_says(
+        &file("", "protocol = \"antropic\""),
+        &[
+            ":8: clusters.work.endpoints[0].protocol: must be one of anthropic, openai",
+            "did you mean \"anthropic\"?",
+        ],
+    );
+    assert_says(&file("retry_ambiguous = \"per_token\"", ""), &["did you mean \"per-token\"?"]);
+}
+
+#[test]
+fn a_wrong_type_says_what_is_wanted_and_what_is_there() {
+    for (line, what) in [
+        ("listen = 7860", "must be an address as \"127.0.0.1:7860\", not an integer"),
+        ("queue_timeout = 10", "must be a duration as \"10s\", from 0s to 24h, not an integer"),
+        ("max_attempts = \"4\"", "must be a whole number from 1 to 32, not a string"),
+        ("max_attempts = 4.0", "must be a whole number from 1 to 32, not a float"),
+        ("client_tokens = \"x\"", "must be a list of secrets, not a string"),
+        ("client_tokens = [7]", "client_tokens[0]: must be a secret"),
+        ("health = 3", "clusters.work.health: must be a table, not an integer"),
+    ] {
+        assert_says(&file(line, ""), &[what, "/c/config.toml:2: "]);
+    }
+    assert_says(
+        &file("", "models = \"claude-*\""),
+        &["must be a list of patterns as [\"claude-*\"], not a string"],
+    );
+    assert_says(&file("", "enabled = \"yes\""), &["must be true or false, not a string"]);
+    assert_says("[clusters.a]\nendpoints = { name = \"x\" }", &["write [[clusters.a.endpoints]]"]);
+    assert_says("clusters = 1", &["clusters: must be a table"]);
+}
+
+#[test]
+fn numbers_and_durations_have_limits() {
+    for line in [
+        "max_attempts = 0",
+        "max_attempts = 33",
+        "max_attempts = -1",
+        "max_attempts = 99999999999999999999",
+        "health.failure_threshold = 16",
+        "health.success_threshold = 8",
+        "health.check_interval = \"0s\"",
+        "timeouts.connect = \"0ms\"",
+        "timeouts.idle = \"25h\"",
+        "max_body = 1023",
+        "max_body = \"2 GiB\"",
+        "max_body = -1",
+        "health.check_model = \"\"",
+        "health = { backoff_base = \"10s\", backoff_max = \"9s\" }",
+    ] {
+        assert_says(&file(line, ""), &["must "]);
+    }
+    for line in ["priority = 0", "weight = 0", "weight = 1001", "models = []", "models = [\"\"]"] {
+        assert_says(&file("", line), &[":8: clusters.work.endpoints[0]."]);
+    }
+    for line in
+        ["queue_timeout = \"0s\"", "max_body = 0x400", "max_attempts = 32", "listen = \"localhost:0\""]
+    {
+        assert!(parse(&file(line, "")).is_ok(), "{line}");
+    }
+}
+
+#[test]
+fn every_problem_is_told_in_the_order_of_the_file() {
+    let text =
+        file("listen = \"x\"\nmax_attempts = 0\nhealth.slow_start = \"x\"", "weight = 0\nauth = \"x\"")
+            .replace("https://api", "api");
+    let shown = message(&text);
+    let lines: Vec<_> = shown.lines().filter_map(|line| line.strip_prefix("/c/config.toml:")).collect();
+    let starts: Vec<_> =
+        lines.iter().map(|line| line.split(": ").take(2).collect::<Vec<_>>().join(" ")).collect();
+    assert_eq!(
+        starts,
+        [
+            "2 clusters.work.listen",
+            "3 clusters.work.max_attempts",
+            "4 clusters.work.health.slow_start",
+            "8 clusters.work.endpoints[0].base_url",
+            "10 clusters.work.endpoints[0].weight",
+            "11 clusters.work.endpoints[0].auth",
+        ]
+    );
+}
+
+#[test]
+fn what_is_missing_is_named() {
+    assert_says("", &["/c/config.toml:1: clusters: is missing"]);
+    assert_says("[clusters]", &["has no cluster"]);
+    assert_says("\n[clusters.work]", &["/c/config.toml:2: clusters.work.endpoints: is missing"]);
+    assert_says("[clusters.work]\nendpoints = []", &["at least one endpoint"]);
+    let shown = message("[[clusters.work.endpoints]]");
+    for key in ["name", "base_url", "api_key"] {
+        assert!(shown.contains(&format!("clusters.work.endpoints[0].{key}: is missing")), "{shown}");
+    }
+}
+
+#[test]
+fn a_syntax_error_doesnt_quote_the_line() {
+    for text in [
+        format!("[clusters.work]\napi_key = \"{CANARY}\n"),
+        format!("[clusters.work]\napi_key \"{CANARY}\"\n"),
+        format!("[clusters.work]\napi_key = {CANARY}\n"),
+        format!("[clusters.work]\napi_key = '{CANARY}' x\n"),
+        format!("[clusters.work]\napi_key = \"\\q{CANARY}\"\n"),
+    ] {
+        assert_says(&text, &["/c/config.toml:2: not valid TOML: "]);
+    }
+}
+
+#[test]
+fn a_key_in_the_wrong_place_is_not_repeated() {
+    for endpoint_line in [
+        format!("protocol = \"{CANARY}\""),
+        format!("models = \"{CANARY}\""),
+        format!("weight = \"{CANARY}\""),
+        format!("{CANARY} = 1"),
+    ] {
+        message(&file("", &endpoint_line));
+    }
+    for api_key in [
+        "{ env = \"K\" }",
+        "{ file = \"K\" }",
+        "{ command = [\"K\"] }",
+        "{ K = 1 }",
+        "[\"K\"]",
+        "\"Bearer K\"",
+    ] {
+        let text = file("", "").replace(&format!("\"{CANARY}\""), &api_key.replace('K', CANARY));
+        message(&text);
+    }
+    for base_url in ["https://u:K@host", "K", "https://host?key=K", "https://K:K"] {
+        message(&file("", "").replace("https://api.anthropic.com", &base_url.replace('K', CANARY)));
+    }
+}
+
+#[test]
+fn names_are_checked_and_unique() {
+    assert_says(&file("", "").replace("\"main\"", "\"a b\""), &["endpoints[0].name: a name must be"]);
+    assert_says(&file("", "").replace("clusters.work", "clusters.\"../x\""), &["clusters: a name must be"]);
+    let twins =
+        file("", "[[clusters.work.endpoints]]\nname = \"main\"\nbase_url = \"https://b\"\napi_key = \"k\"");
+    assert_says(
+        &twins,
+        &["clusters.work.endpoints[1].name: is the name of clusters.work.endpoints[0] already"],
+    );
+}
+
+#[test]
+fn two_endpoints_with_one_id_are_named_both() {
+    let twin = "[[clusters.work.endpoints]]\nname = \"twin\"\nbase_url = \"https://api.anthropic.com\"";
+    let text = file("", &format!("{twin}\napi_key = \"{CANARY}\""));
+    assert_says(&text, &["endpoints[1].api_key: main and twin have the same base_url and api_key"]);
+    assert!(parse(&file("", &format!("{twin}\napi_key = \"other\""))).is_ok());
+}
+
+#[test]
+fn an_address_that_others_reach_needs_client_tokens() {
+    assert_says(
+        &file("listen = \"0.0.0.0:7860\"", ""),
+        &[
+            "clusters.work.listen: is not loopback",
+            "anybody who reaches it could use the keys",
+            "set client_tokens",
+        ],
+    );
+    let guarded =
+        parse(&file("listen = \"0.0.0.0:7860\"\nclient_tokens = [{ env = \"TOKEN\" }, \"t2\"]", "")).unwrap();
+    let cluster = guarded.cluster(None).unwrap();
+    assert!(cluster.knows_token(b"token-1") && cluster.knows_token(b"t2") && !cluster.knows_token(b"token"));
+}
+
+#[test]
+fn the_admin_address_is_loopback_and_another_one() {
+    assert_says(&file("admin_listen = \"0.0.0.0:1\"", ""), &["admin_listen: must be a loopback address"]);
+    assert_says(
+        &file("admin_listen = \"127.0.0.1:7860\"", ""),
+        &["admin_listen: must not be the same as listen"],
+    );
+}
+
+#[test]
+fn a_listen_address_from_the_command_line_is_held_to_the_same_rule() {
+    let mut cluster = parse(&file("", "")).unwrap().cluster(None).unwrap().clone();
+    assert!(cluster.override_listen("127.0.0.1:0").is_ok());
+    assert_eq!(cluster.listen.port(), 0);
+    for text in ["0.0.0.0:1", "x"] {
+        let shown = cluster.override_listen(text).unwrap_err().to_string();
+        assert!(shown.starts_with("--listen for cluster work: "), "{shown}");
+    }
+}
+
+#[test]
+fn a_cluster_is_found_by_name_or_alone() {
+    let one = parse(&file("", "")).unwrap();
+    assert_eq!(one.cluster(None).unwrap().name, "work");
+    assert!(one.cluster(Some("wrk")).unwrap_err().to_string().contains("did you mean `work`?"));
+    let two = parse(&(file("", "") + &file("", "").replace("clusters.work", "clusters.play"))).unwrap();
+    assert_eq!(two.names, ["play", "work"]);
+    assert!(two.cluster(None).unwrap_err().to_string().contains("choose one with --cluster: play, work"));
+    assert!(
+        two.cluster(Some("other"))
+            .unwrap_err()
+            .to_string()
+            .contains("has no cluster `other`\n  it has: play, work")
+    );
+}
