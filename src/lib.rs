@@ -1,3 +1,11 @@
-//! A proxy in front of a cluster of LLM API endpoints.
+//! A proxy in front of a cluster of LLM API endpoints that sends nothing to an endpoint known to be down.
+//!
+//! Which room does what, and which way it may look, is in `docs/ARCHITECTURE.md`.
 
+pub mod admin;
+pub mod clock;
+pub mod cluster;
 pub mod config;
+pub mod exchange;
+pub mod proxy;
+pub mod upstream;

@@ -74,6 +74,11 @@ impl Policy {
         Self { auth: Backoff::new(base, max), ..self }
     }
 
+    /// The wait for a quota without an announced end; at least one tick.
+    pub fn with_quota_wait(self, wait: Ticks) -> Self {
+        Self { quota_wait: wait.max(Ticks::ONE), ..self }
+    }
+
     /// The seed of the jitter: endpoints with different seeds don't come back in step.
     pub fn with_seed(self, seed: u64) -> Self {
         Self { seed, ..self }

@@ -97,6 +97,29 @@ pub enum State {
     Recovering,
 }
 
+impl State {
+    /// The name that people and scripts see.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Healthy => "healthy",
+            Self::Unhealthy => "unhealthy",
+            Self::Recovering => "recovering",
+        }
+    }
+}
+
+impl Admin {
+    /// The name that people and scripts see.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Draining => "draining",
+            Self::Disabled => "disabled",
+        }
+    }
+}
+
 /// What the operator wants of an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]

@@ -83,6 +83,7 @@ fn cluster(name: &str, section: &Section<'_>, fetch_from: Option<&Environment>) 
     }
     Some(ClusterSettings {
         name: name.to_owned(),
+        allowed_hosts: section.hosts("allowed_hosts"),
         queue_timeout: section.duration("queue_timeout"),
         drain_timeout: section.duration("drain_timeout"),
         max_body_bytes: section.size("max_body"),
@@ -105,6 +106,9 @@ fn health(section: &Section<'_>) -> HealthSettings {
         success_threshold: section.count("success_threshold"),
         backoff_base: section.duration("backoff_base"),
         backoff_max: section.duration("backoff_max"),
+        auth_backoff_base: section.duration("auth_backoff_base"),
+        auth_backoff_max: section.duration("auth_backoff_max"),
+        quota_backoff: section.duration("quota_backoff"),
         check_interval: section.duration("check_interval"),
         check_timeout: section.duration("check_timeout"),
         check_model: section.text("check_model"),
@@ -113,6 +117,9 @@ fn health(section: &Section<'_>) -> HealthSettings {
     // Zero stands in for a value that was refused already.
     if settings.backoff_max < settings.backoff_base && !settings.backoff_max.is_zero() {
         section.note("backoff_max", Fault::new("must be at least backoff_base"));
+    }
+    if settings.auth_backoff_max < settings.auth_backoff_base && !settings.auth_backoff_max.is_zero() {
+        section.note("auth_backoff_max", Fault::new("must be at least auth_backoff_base"));
     }
     settings
 }

@@ -33,6 +33,10 @@ pub(super) static CLUSTER: Group = Group {
         key("client_tokens", Form::Secrets, Toml("[]"),
             "Tokens of which a client must present one, as `x-api-key` or Bearer. None by default: loopback \
              lets in this machine's users only."),
+        key("allowed_hosts", Form::Hosts, Toml("[]"),
+            "Names under which clients reach the proxy besides loopback's and the address of `listen`; a \
+             request with another `Host` is refused, so that no web page can reach it under a name of its own. \
+             A port is ignored."),
         key("queue_timeout", Form::DurationOrZero, Toml("\"10s\""),
             "How long a request waits for a usable endpoint before it gets the all-down answer. Covers a \
              restart of an endpoint, and is less than the 20 s after which Claude Code shows a warning. \
@@ -79,6 +83,12 @@ pub(super) static HEALTH: Group = Group {
         key("backoff_max", Form::Duration, Toml("\"5m\""),
             "Longest wait between trials; at least `backoff_base`. Nobody wants to wait longer for an \
              endpoint that is back."),
+        key("auth_backoff_base", Form::Duration, Toml("\"1m\""),
+            "Wait before the first trial after a refused key; doubles too. A key isn't mended in seconds."),
+        key("auth_backoff_max", Form::Duration, Toml("\"30m\""),
+            "Longest wait after a refused key; at least `auth_backoff_base`."),
+        key("quota_backoff", Form::Duration, Toml("\"10m\""),
+            "Wait after a used-up quota or budget that announces no end."),
         key("check_interval", Form::Duration, Toml("\"30s\""),
             "Between checks of a healthy endpoint that no traffic vouches for (only where billing is per \
              token). The check lists models, which costs nothing."),

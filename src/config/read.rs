@@ -177,6 +177,11 @@ impl<'t> Section<'t> {
         .unwrap_or_default()
     }
 
+    pub fn hosts(&self, name: &str) -> Vec<String> {
+        self.read(name, |form, value| list(form, value, |item| values::host(text(form, item)?)))
+            .unwrap_or_default()
+    }
+
     /// The value of a key that must be there; notes when it isn't.
     pub fn required(&self, name: &str) -> Option<&'t Spanned<DeValue<'t>>> {
         let value = self.value(name);

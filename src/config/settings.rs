@@ -29,6 +29,8 @@ pub struct ClusterSettings {
     /// Not loopback only where there are client tokens. Port 0 asks for any free one.
     pub listen: SocketAddr,
     pub client_tokens: Vec<Secret>,
+    /// In lower case, without ports.
+    pub allowed_hosts: Vec<String>,
     /// Zero: a request doesn't wait.
     pub queue_timeout: Duration,
     pub drain_timeout: Duration,
@@ -56,6 +58,10 @@ pub struct HealthSettings {
     pub backoff_base: Duration,
     /// At least `backoff_base`.
     pub backoff_max: Duration,
+    pub auth_backoff_base: Duration,
+    /// At least `auth_backoff_base`.
+    pub auth_backoff_max: Duration,
+    pub quota_backoff: Duration,
     pub check_interval: Duration,
     pub check_timeout: Duration,
     pub check_model: Option<String>,

@@ -3,6 +3,8 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use hyper::http::uri::Authority;
+
 use super::error::Fault;
 
 /// Longest duration that is accepted: deadlines in an endpoint's word reach 24 h (docs/health).
@@ -71,6 +73,15 @@ pub(super) fn address(text: &str) -> Result<SocketAddr, Fault> {
         Fault::new("must be an IP address and a port")
             .help("as \"127.0.0.1:7860\", \"[::1]:7860\" or \"localhost:7860\"")
     })
+}
+
+/// A host name or an IP address, in lower case, without the port and the brackets that it may have.
+pub(super) fn host(text: &str) -> Result<String, Fault> {
+    let fault = || Fault::new("must be host names, as \"qcc.lan\"");
+    let authority: Authority = text.parse().map_err(|_| fault())?;
+    let name = authority.host().trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase();
+    let is_plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || b".-:".contains(&b));
+    if name.is_empty() || !is_plain || text.contains('@') { Err(fault()) } else { Ok(name) }
 }
 
 /// A cluster's or an endpoint's name: 1–64 of `[A-Za-z0-9._-]`, starting with a letter or a digit.

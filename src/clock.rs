@@ -1,0 +1,67 @@
+//! The edge at which time is read. Everything further in is given a [`Tick`].
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use qcc_fsm::{Tick, Ticks};
+use tokio::time::Instant;
+
+/// A monotonic clock of ticks, with one reading of the wall clock beside its zero for display. A wall
+/// clock that is set while the program runs changes nothing: not the health, not the times shown.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    zero: Instant,
+    zero_shown: Timestamp,
+}
+
+impl Clock {
+    /// A clock that starts now.
+    #[allow(clippy::disallowed_methods, reason = "the edge: the one place that reads the clocks")]
+    pub fn start() -> Self {
+        Self { zero: Instant::now(), zero_shown: Timestamp::now() }
+    }
+
+    /// The current tick; the first one is 1, since zero stands for "never".
+    #[allow(clippy::disallowed_methods, reason = "the edge: the one place that reads the clocks")]
+    pub fn now(&self) -> Tick {
+        Tick::from_millis(self.zero.elapsed().as_millis() as u64) + Ticks::ONE
+    }
+
+    /// The instant at which `tick` begins, for a timer.
+    pub fn instant(&self, tick: Tick) -> Instant {
+        self.zero + Duration::from_millis(tick.0.saturating_sub(1).saturating_mul(100))
+    }
+
+    /// The time of day at `tick`, for display.
+    pub fn shown(&self, tick: Tick) -> Timestamp {
+        let offset = Duration::from_millis(tick.0.saturating_sub(1).saturating_mul(100));
+        self.zero_shown.checked_add(offset).unwrap_or(Timestamp::MAX)
+    }
+
+    /// The time of day now, as this clock counts it.
+    pub fn shown_now(&self) -> Timestamp {
+        self.shown(self.now())
+    }
+}
+
+/// How long something took, in a figure fit for display and for comparing endpoints.
+#[derive(Clone, Copy, Debug)]
+pub struct Stopwatch(Instant);
+
+impl Stopwatch {
+    /// Starts it.
+    #[allow(clippy::disallowed_methods, reason = "the edge: the one place that reads the clocks")]
+    pub fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    /// The instant `span` after the start, for a timer.
+    pub fn after(&self, span: Duration) -> Instant {
+        self.0 + span
+    }
+
+    /// The time since the start.
+    pub fn elapsed(&self) -> Duration {
+        self.0.elapsed()
+    }
+}

@@ -1,0 +1,98 @@
+//! One endpoint: what is configured of it, and what is known.
+
+use std::sync::Arc;
+
+use qcc_fsm::{Billing, Policy, Snapshot, Tick, Ticks};
+
+use super::Vitals;
+use crate::config::{self, ClusterSettings, EndpointSettings, Protocol};
+use crate::upstream::{Admission, Origin, OriginError};
+
+/// An endpoint as it is configured, with the health that a reload keeps.
+pub struct Endpoint {
+    /// What the configuration says.
+    pub settings: EndpointSettings,
+    /// The numbers that its health goes by.
+    pub policy: Policy,
+    /// Its health and figures.
+    pub vitals: Arc<Vitals>,
+    /// The way to it.
+    pub origin: Arc<Origin>,
+    /// The time over which its share of traffic rises after a recovery.
+    pub slow_start: Ticks,
+}
+
+impl Endpoint {
+    /// An endpoint with the health given.
+    ///
+    /// # Errors
+    /// When its origin can't be set up.
+    pub fn new(
+        settings: &EndpointSettings,
+        cluster: &ClusterSettings,
+        vitals: Arc<Vitals>,
+    ) -> Result<Self, OriginError> {
+        let origin =
+            Origin::new(&settings.base_url, &settings.api_key, settings.auth, cluster.timeouts.connect)?;
+        Ok(Self {
+            policy: policy(settings, &cluster.health),
+            slow_start: Ticks::from_duration(cluster.health.slow_start),
+            settings: settings.clone(),
+            origin: Arc::new(origin),
+            vitals,
+        })
+    }
+
+    /// Its name in the configuration.
+    pub fn name(&self) -> &str {
+        &self.settings.name
+    }
+
+    /// Whether it is billed by the request, hence never checked.
+    pub fn is_per_request(&self) -> bool {
+        self.policy.billing() == Billing::PerRequest
+    }
+
+    /// Whether it serves requests of this protocol for this model.
+    pub fn serves(&self, protocol: Protocol, model: Option<&str>) -> bool {
+        self.settings.protocol == protocol && model.is_none_or(|model| self.settings.allows_model(model))
+    }
+
+    /// Whether a request may go there now without a claim: what choosing asks, and what the status shows.
+    pub fn is_usable(&self, now: Tick) -> bool {
+        self.health().is_available() && !self.vitals.cooldown.is_active(now)
+    }
+
+    /// Its health, of one moment.
+    pub fn health(&self) -> Snapshot {
+        self.vitals.cell.load()
+    }
+
+    /// The check that its connections make before the first byte of a request.
+    pub fn admission(&self) -> Arc<dyn Admission> {
+        self.vitals.clone()
+    }
+
+    /// Whether `other` is the same endpoint: base URL, key and protocol.
+    pub(super) fn is_same_as(&self, other: &EndpointSettings) -> bool {
+        self.settings.id == other.id && self.settings.protocol == other.protocol
+    }
+}
+
+fn policy(settings: &EndpointSettings, health: &config::HealthSettings) -> Policy {
+    let billing = match settings.billing {
+        config::Billing::PerToken => Billing::PerToken,
+        config::Billing::PerRequest => Billing::PerRequest,
+    };
+    let seed = u64::from_str_radix(&settings.id.to_string(), 16).unwrap_or_default();
+    Policy::new(billing)
+        .with_failure_threshold(health.failure_threshold)
+        .with_success_threshold(health.success_threshold)
+        .with_backoff(Ticks::from_duration(health.backoff_base), Ticks::from_duration(health.backoff_max))
+        .with_auth_backoff(
+            Ticks::from_duration(health.auth_backoff_base),
+            Ticks::from_duration(health.auth_backoff_max),
+        )
+        .with_quota_wait(Ticks::from_duration(health.quota_backoff))
+        .with_seed(seed)
+}

@@ -1,0 +1,119 @@
+//! The endpoints of a cluster, and which of them a request goes to.
+
+mod attempt;
+mod choose;
+mod endpoint;
+mod journal;
+mod roster;
+mod vitals;
+
+pub use attempt::Attempt;
+pub use choose::{Choice, Wanted};
+pub use endpoint::Endpoint;
+pub use journal::{Journal, Record, Source};
+pub use roster::{BuildError, Roster};
+pub use vitals::{Tally, TallySnapshot, Vitals};
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use qcc_fsm::{AdminCommand, Change, Outcome};
+use tokio::sync::Notify;
+
+use crate::clock::Clock;
+use crate::config::ClusterSettings;
+
+/// A cluster: its current endpoints, what happened to them, and a bell that rings when something did.
+pub struct Cluster {
+    /// The name in the configuration.
+    pub name: String,
+    /// The clock that all its ticks are of.
+    pub clock: Clock,
+    /// The last changes of state.
+    pub journal: Journal,
+    roster: ArcSwap<Roster>,
+    bell: Notify,
+}
+
+impl Cluster {
+    /// A cluster of which nothing is known.
+    ///
+    /// # Errors
+    /// When an endpoint's origin can't be set up.
+    pub fn new(settings: &ClusterSettings, clock: Clock) -> Result<Arc<Self>, BuildError> {
+        let roster = Roster::build(settings, clock, None)?;
+        Ok(Arc::new(Self {
+            name: settings.name.clone(),
+            clock,
+            journal: Journal::default(),
+            roster: ArcSwap::from_pointee(roster),
+            bell: Notify::new(),
+        }))
+    }
+
+    /// Takes up a changed configuration. An endpoint that keeps its base URL, key and protocol keeps
+    /// its health.
+    ///
+    /// # Errors
+    /// As for [`Cluster::new`]; the old endpoints stay then.
+    pub fn reload(&self, settings: &ClusterSettings) -> Result<(), BuildError> {
+        let roster = Roster::build(settings, self.clock, Some(&self.roster.load()))?;
+        self.roster.store(Arc::new(roster));
+        self.ring();
+        Ok(())
+    }
+
+    /// The endpoints as they are configured now.
+    pub fn roster(&self) -> arc_swap::Guard<Arc<Roster>> {
+        self.roster.load()
+    }
+
+    /// Ends when the state of some endpoint changes after the call. Enable it before looking at the
+    /// state, so that no change falls between.
+    pub fn changed(&self) -> tokio::sync::futures::Notified<'_> {
+        self.bell.notified()
+    }
+
+    /// Wakes everyone who waits for a change.
+    pub fn ring(&self) {
+        self.bell.notify_waiters();
+    }
+
+    /// Carries out an operator's command on an endpoint.
+    pub fn command(&self, endpoint: &Endpoint, command: AdminCommand) {
+        let now = self.clock.now();
+        if command == AdminCommand::Reset {
+            endpoint.vitals.cooldown.clear();
+        }
+        let outcome = endpoint.vitals.cell.command(command, now, &endpoint.policy);
+        self.follow_up(endpoint, outcome, Source::Operator);
+        self.ring();
+    }
+
+    /// Makes an endpoint's next trial due now.
+    pub fn recheck(&self, endpoint: &Endpoint) {
+        let outcome = endpoint.vitals.cell.recheck(self.clock.now(), &endpoint.policy);
+        self.follow_up(endpoint, outcome, Source::Operator);
+        self.ring();
+    }
+
+    /// Lets time pass for an endpoint.
+    pub fn sweep(&self, endpoint: &Endpoint) {
+        let outcome = endpoint.vitals.cell.sweep(self.clock.now(), &endpoint.policy);
+        self.follow_up(endpoint, outcome, Source::Time);
+    }
+
+    /// What the one caller that moved a state does: write it down, wake the others.
+    fn follow_up(&self, endpoint: &Endpoint, outcome: Outcome, source: Source) {
+        if let Outcome::Moved(change) = outcome {
+            self.announce(endpoint, change, source);
+        }
+    }
+
+    fn announce(&self, endpoint: &Endpoint, change: Change, source: Source) {
+        let now = self.clock.now();
+        endpoint.vitals.note_change(&change, now);
+        self.journal.record(endpoint, &change, source, self.clock.shown(now));
+        self.ring();
+    }
+}

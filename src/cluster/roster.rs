@@ -1,0 +1,105 @@
+//! The endpoints of one configuration, by tier.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+use qcc_fsm::AdminCommand;
+
+use super::{Endpoint, Vitals};
+use crate::clock::Clock;
+use crate::config::{ClusterSettings, EndpointSettings};
+use crate::upstream::OriginError;
+
+/// The endpoints, the lowest priority number first. It never changes: a reload makes a new one.
+pub struct Roster {
+    endpoints: Vec<Arc<Endpoint>>,
+    tiers: Vec<Range<usize>>,
+    in_file_order: Vec<usize>,
+}
+
+/// An endpoint that can't be set up.
+#[derive(Debug)]
+pub struct BuildError {
+    endpoint: String,
+    why: OriginError,
+}
+
+impl fmt::Display for BuildError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "endpoint {}: {}", self.endpoint, self.why)
+    }
+}
+
+impl std::error::Error for BuildError {}
+
+impl Roster {
+    /// The endpoints of these settings, with the health that `old` knows of them.
+    ///
+    /// # Errors
+    /// When an endpoint can't be set up.
+    pub fn build(settings: &ClusterSettings, clock: Clock, old: Option<&Self>) -> Result<Self, BuildError> {
+        let mut order: Vec<usize> = (0..settings.endpoints.len()).collect();
+        order.sort_by_key(|&index| settings.endpoints[index].priority);
+        let endpoints = order
+            .iter()
+            .map(|&index| build_endpoint(&settings.endpoints[index], settings, clock, old).map(Arc::new))
+            .collect::<Result<Vec<_>, _>>()?;
+        let mut in_file_order: Vec<usize> = (0..order.len()).collect();
+        in_file_order.sort_by_key(|&place| order[place]);
+        Ok(Self { tiers: tiers(&endpoints), endpoints, in_file_order })
+    }
+
+    /// All endpoints, by priority.
+    pub fn endpoints(&self) -> &[Arc<Endpoint>] {
+        &self.endpoints
+    }
+
+    /// All endpoints in the order of the configuration file, which is the order people know.
+    pub fn in_file_order(&self) -> impl Iterator<Item = &Arc<Endpoint>> {
+        self.in_file_order.iter().map(|&place| &self.endpoints[place])
+    }
+
+    /// The endpoints of each priority, the first one used first.
+    pub fn tiers(&self) -> impl Iterator<Item = &[Arc<Endpoint>]> {
+        self.tiers.iter().map(|tier| &self.endpoints[tier.clone()])
+    }
+
+    /// The endpoint of this name.
+    pub fn named(&self, name: &str) -> Option<&Arc<Endpoint>> {
+        self.endpoints.iter().find(|endpoint| endpoint.name() == name)
+    }
+}
+
+fn build_endpoint(
+    settings: &EndpointSettings,
+    cluster: &ClusterSettings,
+    clock: Clock,
+    old: Option<&Roster>,
+) -> Result<Endpoint, BuildError> {
+    let known = old.and_then(|old| old.endpoints.iter().find(|endpoint| endpoint.is_same_as(settings)));
+    let was_enabled = known.is_none_or(|known| known.settings.enabled);
+    let vitals = known.map_or_else(|| Arc::new(Vitals::new(clock)), |known| known.vitals.clone());
+    let endpoint = Endpoint::new(settings, cluster, vitals)
+        .map_err(|why| BuildError { endpoint: settings.name.clone(), why })?;
+    // What the file says counts when it changes; between reloads an operator's command stands.
+    let command = match (was_enabled, settings.enabled) {
+        (true, false) => Some(AdminCommand::Disable),
+        (false, true) => Some(AdminCommand::Enable),
+        (true, true) | (false, false) => None,
+    };
+    if let Some(command) = command {
+        let _ = endpoint.vitals.cell.command(command, clock.now(), &endpoint.policy);
+    }
+    Ok(endpoint)
+}
+
+fn tiers(endpoints: &[Arc<Endpoint>]) -> Vec<Range<usize>> {
+    let mut tiers = Vec::new();
+    let mut start = 0;
+    for tier in endpoints.chunk_by(|a, b| a.settings.priority == b.settings.priority) {
+        tiers.push(start..start + tier.len());
+        start += tier.len();
+    }
+    tiers
+}

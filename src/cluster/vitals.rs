@@ -1,0 +1,248 @@
+//! What is known of an endpoint: the word that decides, and the figures beside it that only advise.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use qcc_fsm::{Change, Cooldown, HealthCell, Interval, Outcome, Stamp, State, Tick, Ticks, Verdict};
+
+use crate::clock::Clock;
+use crate::upstream::Admission;
+
+/// What a reload keeps of an unchanged endpoint. Everything but the cell, the cooldown and the interval
+/// is advisory: relaxed atomics that no decision about health reads.
+pub struct Vitals {
+    /// The health.
+    pub cell: HealthCell,
+    /// The moment before which it is left alone after a rate limit.
+    pub cooldown: Cooldown,
+    /// At most one last-resort trial a second.
+    pub last_resort: Interval,
+    /// What users' requests came to.
+    pub requests: Tally,
+    /// What checks came to.
+    pub checks: Tally,
+    clock: Clock,
+    in_flight: AtomicU32,
+    /// Latency in µs above, the tick of its last sample below: 32 bits each.
+    latency: AtomicU64,
+    since: AtomicU64,
+    recovered_at: AtomicU64,
+    vouched_at: AtomicU64,
+    overloads: AtomicU32,
+    lacks_model_list: AtomicBool,
+    texts: Mutex<Texts>,
+}
+
+#[derive(Default)]
+struct Texts {
+    last_error: Option<String>,
+    last_model: Option<String>,
+}
+
+/// Counts of exchanges by what they came to.
+#[derive(Default)]
+pub struct Tally {
+    sent: AtomicU64,
+    passed: AtomicU64,
+    failed: AtomicU64,
+    neutral: AtomicU64,
+    stale: AtomicU64,
+}
+
+/// A copy of a [`Tally`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TallySnapshot {
+    /// Exchanges begun.
+    pub sent: u64,
+    /// Exchanges that passed to their end.
+    pub passed: u64,
+    /// Exchanges that failed.
+    pub failed: u64,
+    /// Exchanges that said nothing.
+    pub neutral: u64,
+    /// Exchanges whose verdict came too late to count.
+    pub stale: u64,
+}
+
+impl Tally {
+    /// One more begun.
+    pub fn count_sent(&self) {
+        self.sent.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn uncount_sent(&self) {
+        self.sent.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// One more ended with this verdict, which had this outcome.
+    pub fn count(&self, verdict: &Verdict, outcome: &Outcome) {
+        let counter = match (outcome, verdict) {
+            (Outcome::Stale, _) => &self.stale,
+            (Outcome::Stays | Outcome::Moved(_), Verdict::Pass(_)) => &self.passed,
+            (Outcome::Stays | Outcome::Moved(_), Verdict::Fail(_)) => &self.failed,
+            (Outcome::Stays | Outcome::Moved(_), Verdict::Neutral) => &self.neutral,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The counts.
+    pub fn snapshot(&self) -> TallySnapshot {
+        TallySnapshot {
+            sent: self.sent.load(Ordering::Relaxed),
+            passed: self.passed.load(Ordering::Relaxed),
+            failed: self.failed.load(Ordering::Relaxed),
+            neutral: self.neutral.load(Ordering::Relaxed),
+            stale: self.stale.load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// An endpoint that nobody has measured for so long counts half as slow as it was.
+const LATENCY_HALVES_AFTER: Ticks = Ticks::from_secs(30);
+/// The weight of a new sample in the moving average is 1 in this.
+const LATENCY_SMOOTHING: u64 = 4;
+/// The share of its traffic that an endpoint gets right after a recovery.
+const SLOW_START_FLOOR: f32 = 0.1;
+
+impl Vitals {
+    /// An endpoint of which nothing is known.
+    pub fn new(clock: Clock) -> Self {
+        Self {
+            cell: HealthCell::new(),
+            cooldown: Cooldown::new(),
+            last_resort: Interval::new(),
+            requests: Tally::default(),
+            checks: Tally::default(),
+            clock,
+            in_flight: AtomicU32::new(0),
+            latency: AtomicU64::new(0),
+            since: AtomicU64::new(clock.now().0),
+            recovered_at: AtomicU64::new(0),
+            vouched_at: AtomicU64::new(0),
+            overloads: AtomicU32::new(0),
+            lacks_model_list: AtomicBool::new(false),
+            texts: Mutex::default(),
+        }
+    }
+
+    /// Requests that are under way.
+    pub fn in_flight(&self) -> u32 {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn enter(&self) {
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn leave(&self) {
+        self.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// The moving average of the time to the first content, none before the first success.
+    pub fn latency(&self) -> Option<Duration> {
+        let us = self.latency.load(Ordering::Relaxed) >> 32;
+        (us > 0).then(|| Duration::from_micros(us))
+    }
+
+    /// The latency as choosing sees it, in µs: it fades while nobody measures it, so that an endpoint
+    /// that was slow once is tried again. None before the first success.
+    pub fn faded_latency_us(&self, now: Tick) -> Option<f32> {
+        let packed = self.latency.load(Ordering::Relaxed);
+        let idle = (now.0 as u32).wrapping_sub(packed as u32) as f32;
+        let us = (packed >> 32) as f32;
+        (us > 0.0).then(|| us / (1.0 + idle / LATENCY_HALVES_AFTER.0 as f32))
+    }
+
+    /// Takes up a success's time to its first content. Failures never come here: an endpoint that
+    /// refuses quickly must not look fast.
+    pub fn note_latency(&self, took: Duration, now: Tick) {
+        let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX).clamp(1, u64::from(u32::MAX));
+        let old = self.latency.load(Ordering::Relaxed) >> 32;
+        let new = if old == 0 { us } else { (old * (LATENCY_SMOOTHING - 1) + us) / LATENCY_SMOOTHING };
+        self.latency.store(new.max(1) << 32 | u64::from(now.0 as u32), Ordering::Relaxed);
+    }
+
+    /// The tick of the last change of state.
+    pub fn since(&self) -> Tick {
+        Tick(self.since.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn note_change(&self, change: &Change, now: Tick) {
+        self.since.store(now.0, Ordering::Relaxed);
+        let recovered = change.from.state == State::Recovering && change.to.state == State::Healthy;
+        self.recovered_at.store(if recovered { now.0 } else { 0 }, Ordering::Relaxed);
+    }
+
+    /// The share of its traffic that an endpoint gets: 1 but for the time after a recovery, over which
+    /// it rises from a tenth.
+    pub fn share(&self, now: Tick, slow_start: Ticks) -> f32 {
+        let recovered_at = self.recovered_at.load(Ordering::Relaxed);
+        if recovered_at == 0 || slow_start.0 == 0 {
+            return 1.0;
+        }
+        let gone = now.since(Tick(recovered_at)).0 as f32 / slow_start.0 as f32;
+        (SLOW_START_FLOOR + (1.0 - SLOW_START_FLOOR) * gone).min(1.0)
+    }
+
+    /// The tick at which traffic or a check last showed that the endpoint works.
+    pub fn vouched_at(&self) -> Tick {
+        Tick(self.vouched_at.load(Ordering::Relaxed))
+    }
+
+    /// Counts a rate limit or overload without an announced end; gives the number in a row before it.
+    pub fn count_overload(&self) -> u32 {
+        self.overloads.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(super) fn note_vouched(&self, now: Tick) {
+        self.overloads.store(0, Ordering::Relaxed);
+        self.vouched_at.store(now.0, Ordering::Relaxed);
+    }
+
+    /// Whether the endpoint has said that it has no model list.
+    pub fn lacks_model_list(&self) -> bool {
+        self.lacks_model_list.load(Ordering::Relaxed)
+    }
+
+    /// Keeps in mind that the endpoint has no model list.
+    pub fn note_no_model_list(&self) {
+        self.lacks_model_list.store(true, Ordering::Relaxed);
+    }
+
+    /// The text of the last failure.
+    pub fn last_error(&self) -> Option<String> {
+        self.texts().last_error.clone()
+    }
+
+    /// Keeps the text of a failure.
+    pub fn note_error(&self, text: String) {
+        self.texts().last_error = Some(text);
+    }
+
+    /// The model of the last request that the endpoint served.
+    pub fn last_model(&self) -> Option<String> {
+        self.texts().last_model.clone()
+    }
+
+    /// Keeps the model of a request that the endpoint served.
+    pub fn note_model(&self, model: &str) {
+        let mut texts = self.texts();
+        if texts.last_model.as_deref() != Some(model) {
+            texts.last_model = Some(model.to_owned());
+        }
+    }
+
+    fn texts(&self) -> MutexGuard<'_, Texts> {
+        // A panic between two assignments of whole strings leaves whole strings.
+        self.texts.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+impl Admission for Vitals {
+    fn is_current(&self, stamp: Stamp) -> bool {
+        self.cell.is_current(stamp, self.clock.now())
+    }
+}

@@ -1,0 +1,85 @@
+//! What an error body says, for people and for judging.
+
+use super::json::{TopLevel, as_string};
+
+/// The type, code and message of an error, in either vendor's shape.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ErrorText {
+    /// `error.type`.
+    pub kind: Option<String>,
+    /// `error.code`.
+    pub code: Option<String>,
+    /// `error.message`.
+    pub message: Option<String>,
+}
+
+/// The longest message that is kept, in characters.
+const MESSAGE_CHARS_MAX: usize = 200;
+
+impl ErrorText {
+    /// Reads `{"error": {…}}`, which may be cut off; nothing where there is none.
+    pub fn of(body: &[u8]) -> Option<Self> {
+        let (_, error) = TopLevel::of(body).find(|(name, _)| *name == b"error")?;
+        if error == b"null" {
+            return None;
+        }
+        if let Some(message) = as_string(error) {
+            return Some(Self { message: Some(message), ..Self::default() });
+        }
+        let mut found = Self::default();
+        for (name, value) in TopLevel::of(error) {
+            match name {
+                b"type" => found.kind = as_string(value),
+                b"code" => found.code = as_string(value),
+                b"message" => found.message = as_string(value),
+                _ => {}
+            }
+        }
+        Some(found)
+    }
+
+    /// One line for the status and the log: `authentication_error: invalid x-api-key`.
+    pub fn line(&self) -> String {
+        let kind = self.kind.as_deref().or(self.code.as_deref()).unwrap_or("error");
+        match &self.message {
+            Some(message) => printable(&format!("{kind}: {message}")),
+            None => printable(kind),
+        }
+    }
+}
+
+/// Text from outside, safe to print: one line of bounded length without control characters.
+pub fn printable(text: &str) -> String {
+    let mut out: String =
+        text.chars().take(MESSAGE_CHARS_MAX).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    if text.chars().nth(MESSAGE_CHARS_MAX).is_some() {
+        out.push('…');
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_vendors_errors_are_read() {
+        let anthropic =
+            br#"{"type":"error","error":{"type":"authentication_error","message":"invalid x-api-key"}}"#;
+        assert_eq!(ErrorText::of(anthropic).unwrap().line(), "authentication_error: invalid x-api-key");
+        let openai =
+            br#"{"error":{"message":"no","type":"requests","param":null,"code":"rate_limit_exceeded"}}"#;
+        assert_eq!(ErrorText::of(openai).unwrap().code.as_deref(), Some("rate_limit_exceeded"));
+    }
+
+    #[test]
+    fn a_null_error_is_none() {
+        assert_eq!(ErrorText::of(br#"{"id":"r","error":null}"#), None);
+    }
+
+    #[test]
+    fn control_characters_do_not_reach_a_terminal() {
+        assert_eq!(printable("a\u{1b}[31m\r\nb"), "a [31m  b");
+        assert_eq!(printable(&"x".repeat(300)).chars().count(), MESSAGE_CHARS_MAX + 1);
+    }
+}

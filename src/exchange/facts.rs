@@ -1,0 +1,45 @@
+//! What a request's body says that decides where it goes and how its answer is read.
+
+use super::json::{self, TopLevel};
+
+/// The fields of a request that matter here.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RequestFacts {
+    /// `model`.
+    pub model: Option<String>,
+    /// `stream`: whether an event stream is asked for.
+    pub stream: bool,
+}
+
+impl RequestFacts {
+    /// Reads them from a request's body; what is no JSON object has none.
+    pub fn of(body: &[u8]) -> Self {
+        let mut facts = Self::default();
+        for (name, value) in TopLevel::of(body) {
+            match name {
+                b"model" => facts.model = json::as_string(value),
+                b"stream" => facts.stream = value == b"true",
+                _ => {}
+            }
+        }
+        facts
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_top_level_counts() {
+        let body =
+            br#"{"messages":[{"role":"user","content":"{\"model\":\"x\",\"stream\":true}"}],"model":"m"}"#;
+        assert_eq!(RequestFacts::of(body), RequestFacts { model: Some("m".into()), stream: false });
+    }
+
+    #[test]
+    fn a_body_that_is_no_object_has_no_facts() {
+        assert_eq!(RequestFacts::of(b""), RequestFacts::default());
+        assert_eq!(RequestFacts::of(b"--boundary"), RequestFacts::default());
+    }
+}

@@ -1,0 +1,233 @@
+//! What the events of a streamed answer mean: where its content begins, whether it ended.
+
+use super::json::{TopLevel, as_string};
+use super::sse::{Event, Splitter};
+use super::{Call, ErrorText};
+
+/// How much of an event is kept before the content begins: enough to see whether it carries output.
+const INSPECTED_BYTES_MAX: usize = 8 * 1024;
+/// How much is kept after it: enough to see `[DONE]` and the type of an event.
+const GLANCED_BYTES_MAX: usize = 256;
+
+/// What the bytes so far have shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// Nothing that a person would see.
+    Waiting,
+    /// Output has begun, or the answer ended properly without any.
+    Content,
+    /// An error event.
+    Error(ErrorText),
+}
+
+/// Watches a stream go by.
+#[derive(Debug)]
+pub struct StreamWatch {
+    call: Call,
+    splitter: Splitter,
+    has_content: bool,
+    has_ended: bool,
+}
+
+enum Meaning {
+    Nothing,
+    Content,
+    End,
+    Error(ErrorText),
+}
+
+impl StreamWatch {
+    /// A watch over the answer to this call.
+    pub fn new(call: Call) -> Self {
+        Self { call, splitter: Splitter::new(INSPECTED_BYTES_MAX), has_content: false, has_ended: false }
+    }
+
+    /// Takes up bytes; gives what they show, an error before anything else.
+    pub fn push(&mut self, bytes: &[u8]) -> Progress {
+        let call = self.call;
+        let (mut content, mut ended, mut error) = (self.has_content, self.has_ended, None);
+        self.splitter.push(bytes, |event| match meaning(call, event) {
+            Meaning::Nothing => {}
+            Meaning::Content => content = true,
+            Meaning::End => ended = true,
+            Meaning::Error(text) => error = error.take().or(Some(text)),
+        });
+        let began = (content || ended) && !self.has_content;
+        self.has_content = content || ended;
+        self.has_ended = ended;
+        if began {
+            self.splitter.set_limit(GLANCED_BYTES_MAX);
+        }
+        match error {
+            Some(error) => Progress::Error(error),
+            None if self.has_content => Progress::Content,
+            None => Progress::Waiting,
+        }
+    }
+
+    /// Whether the terminal event was seen: only then is the end of the bytes the end of the answer.
+    pub fn has_ended(&self) -> bool {
+        self.has_ended
+    }
+
+    /// Whether output has begun.
+    pub fn has_content(&self) -> bool {
+        self.has_content
+    }
+}
+
+fn meaning(call: Call, event: &Event) -> Meaning {
+    match call {
+        Call::Messages => of_messages(event),
+        Call::Responses => of_responses(event),
+        Call::ChatCompletions | Call::Completions => of_chunks(event),
+        Call::CountTokens | Call::Embeddings | Call::Models | Call::Other => Meaning::Content,
+    }
+}
+
+/// The type stands in the event's name and, in the data, in the member `type`; relays drop the first.
+fn type_of(event: &Event) -> Option<String> {
+    if !event.name.is_empty() {
+        return String::from_utf8(event.name.clone()).ok();
+    }
+    let (_, value) = TopLevel::of(&event.data).find(|(name, _)| *name == b"type")?;
+    as_string(value)
+}
+
+fn of_messages(event: &Event) -> Meaning {
+    match type_of(event).as_deref() {
+        Some("content_block_delta") => Meaning::Content,
+        Some("message_stop") => Meaning::End,
+        Some("error") => Meaning::Error(ErrorText::of(&event.data).unwrap_or_default()),
+        _ => Meaning::Nothing,
+    }
+}
+
+fn of_responses(event: &Event) -> Meaning {
+    match type_of(event).as_deref() {
+        Some("response.completed" | "response.incomplete") => Meaning::End,
+        Some("response.failed") => Meaning::Error(failed_response(&event.data)),
+        Some("error") => Meaning::Error(stated_error(&event.data)),
+        Some(kind) if kind.starts_with("response.") && kind.ends_with(".delta") => Meaning::Content,
+        _ => Meaning::Nothing,
+    }
+}
+
+/// `{"type":"response.failed","response":{…,"error":{"code","message"}}}`
+fn failed_response(data: &[u8]) -> ErrorText {
+    let response = TopLevel::of(data).find(|(name, _)| *name == b"response");
+    response.and_then(|(_, response)| ErrorText::of(response)).unwrap_or_default()
+}
+
+/// `{"type":"error","code":…,"message":…}`, or with the error in a member of its own.
+fn stated_error(data: &[u8]) -> ErrorText {
+    ErrorText::of(data).unwrap_or_else(|| {
+        let mut found = ErrorText::default();
+        for (name, value) in TopLevel::of(data) {
+            match name {
+                b"code" => found.code = as_string(value),
+                b"message" => found.message = as_string(value),
+                _ => {}
+            }
+        }
+        found
+    })
+}
+
+fn of_chunks(event: &Event) -> Meaning {
+    if event.data == b"[DONE]" {
+        return Meaning::End;
+    }
+    if let Some(error) = ErrorText::of(&event.data) {
+        return Meaning::Error(error);
+    }
+    let Some((_, choices)) = TopLevel::of(&event.data).find(|(name, _)| *name == b"choices") else {
+        return Meaning::Nothing;
+    };
+    if has_output(choices) { Meaning::Content } else { Meaning::Nothing }
+}
+
+/// Whether a chunk's choices carry output: `delta` with anything in it but a role, or `text`.
+fn has_output(choices: &[u8]) -> bool {
+    let Ok(choices) = serde_json::from_slice::<Vec<serde_json::Value>>(choices) else {
+        // Cut off at the limit: a chunk of that size is output.
+        return choices.len() >= INSPECTED_BYTES_MAX / 2;
+    };
+    choices.iter().any(|choice| {
+        let text = choice.get("text").is_some_and(is_filled);
+        let delta = choice.get("delta").and_then(serde_json::Value::as_object);
+        text || delta
+            .is_some_and(|delta| delta.iter().any(|(name, value)| name != "role" && is_filled(value)))
+    })
+}
+
+fn is_filled(value: &serde_json::Value) -> bool {
+    match value {
+        serde_json::Value::Null => false,
+        serde_json::Value::String(text) => !text.is_empty(),
+        serde_json::Value::Array(items) => !items.is_empty(),
+        serde_json::Value::Object(members) => !members.is_empty(),
+        serde_json::Value::Bool(_) | serde_json::Value::Number(_) => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn watch(call: Call, parts: &[&str]) -> (Vec<Progress>, bool) {
+        let mut watch = StreamWatch::new(call);
+        let progress = parts.iter().map(|part| watch.push(part.as_bytes())).collect();
+        (progress, watch.has_ended())
+    }
+
+    #[test]
+    fn the_content_of_a_message_begins_with_its_first_delta() {
+        let parts = [
+            "event: message_start\ndata: {\"type\":\"message_start\"}\n\n",
+            "event: content_block_start\ndata: {}\n\nevent: ping\ndata: {}\n\n",
+            "event: content_block_delta\ndata: {\"type\":\"content_block_delta\"}\n\n",
+            "event: message_stop\ndata: {}\n\n",
+        ];
+        let (progress, ended) = watch(Call::Messages, &parts);
+        assert_eq!(progress, [Progress::Waiting, Progress::Waiting, Progress::Content, Progress::Content]);
+        assert!(ended);
+    }
+
+    #[test]
+    fn an_error_event_before_content_is_read() {
+        let event = "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\",\"message\":\"x\"}}\n\n";
+        let (progress, ended) = watch(Call::Messages, &[event]);
+        assert!(
+            matches!(&progress[0], Progress::Error(error) if error.kind.as_deref() == Some("overloaded_error"))
+        );
+        assert!(!ended);
+    }
+
+    #[test]
+    fn a_chat_chunk_with_only_a_role_is_no_content() {
+        let parts = [
+            "data: {\"choices\":[{\"delta\":{\"role\":\"assistant\",\"content\":\"\"}}]}\n\n",
+            "data: {\"choices\":[{\"delta\":{\"content\":\"hi\"}}]}\n\n",
+            "data: [DONE]\n\n",
+        ];
+        let (progress, ended) = watch(Call::ChatCompletions, &parts);
+        assert_eq!(progress, [Progress::Waiting, Progress::Content, Progress::Content]);
+        assert!(ended);
+    }
+
+    #[test]
+    fn a_failed_response_carries_its_code() {
+        let event = "data: {\"type\":\"response.failed\",\"response\":{\"error\":{\"code\":\"server_is_overloaded\"}}}\n\n";
+        let (progress, _) = watch(Call::Responses, &[event]);
+        assert!(
+            matches!(&progress[0], Progress::Error(error) if error.code.as_deref() == Some("server_is_overloaded"))
+        );
+    }
+
+    #[test]
+    fn a_stream_without_its_last_event_has_not_ended() {
+        let parts = ["event: content_block_delta\ndata: {}\n\n", "event: message_delta\ndata: {}\n\n"];
+        assert!(!watch(Call::Messages, &parts).1);
+    }
+}

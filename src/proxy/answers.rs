@@ -1,0 +1,241 @@
+//! Answers of qcc's own, in the shape of the protocol that the path belongs to.
+
+use std::time::Duration;
+
+use hyper::http::header::{CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use hyper::{Response, StatusCode};
+use serde_json::json;
+
+use super::outgoing::OutgoingBody;
+use crate::config::Protocol;
+use crate::exchange::Call;
+
+/// Why qcc answers itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorCode {
+    /// No endpoint can take the request.
+    NoEndpoint,
+    /// The request is not one that may be forwarded.
+    BadRequest,
+    /// It names a host that this is not.
+    Misdirected,
+    /// It comes from a web page of another site.
+    ForeignOrigin,
+    /// It has no valid client token.
+    Unauthorized,
+    /// Its body is larger than `max_body`.
+    BodyTooLarge,
+    /// Its body did not come in time.
+    BodyTimeout,
+    /// There is nothing at its path.
+    NotFound,
+    /// It asks for a WebSocket.
+    UpgradeRequired,
+    /// Its exchange broke off, and may have been billed.
+    UpstreamLost,
+}
+
+impl ErrorCode {
+    /// The value of `x-qcc-error`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NoEndpoint => "no_endpoint",
+            Self::BadRequest => "bad_request",
+            Self::Misdirected => "misdirected",
+            Self::ForeignOrigin => "foreign_origin",
+            Self::Unauthorized => "unauthorized",
+            Self::BodyTooLarge => "body_too_large",
+            Self::BodyTimeout => "body_timeout",
+            Self::NotFound => "not_found",
+            Self::UpgradeRequired => "upgrade_required",
+            Self::UpstreamLost => "upstream_lost",
+        }
+    }
+}
+
+/// An answer of qcc's own.
+#[derive(Debug)]
+pub struct OwnAnswer {
+    status: StatusCode,
+    code: ErrorCode,
+    message: String,
+    retry: Option<Retry>,
+    closes: bool,
+}
+
+#[derive(Debug)]
+enum Retry {
+    After(Duration),
+    Never,
+}
+
+/// 529: Anthropic's "overloaded", which its clients wait out.
+const OVERLOADED: u16 = 529;
+
+impl OwnAnswer {
+    fn new(status: StatusCode, code: ErrorCode, message: impl Into<String>) -> Self {
+        Self { status, code, message: message.into(), retry: None, closes: false }
+    }
+
+    /// The request can't be forwarded; the connection is closed, since what follows on it can't be trusted.
+    pub fn bad_request(message: impl Into<String>) -> Self {
+        Self { closes: true, ..Self::new(StatusCode::BAD_REQUEST, ErrorCode::BadRequest, message) }
+    }
+
+    /// The `Host` is not this proxy's.
+    pub fn misdirected(message: impl Into<String>) -> Self {
+        let status = StatusCode::MISDIRECTED_REQUEST;
+        Self { closes: true, ..Self::new(status, ErrorCode::Misdirected, message) }
+    }
+
+    /// A web page of another site sent it.
+    pub fn foreign_origin() -> Self {
+        let message = "qcc takes no requests from web pages of other sites";
+        Self { closes: true, ..Self::new(StatusCode::FORBIDDEN, ErrorCode::ForeignOrigin, message) }
+    }
+
+    /// No valid client token.
+    pub fn unauthorized() -> Self {
+        let message = "qcc: a client token of this cluster is needed, as x-api-key or as a bearer token";
+        let answer = Self::new(StatusCode::UNAUTHORIZED, ErrorCode::Unauthorized, message);
+        Self { retry: Some(Retry::Never), ..answer }
+    }
+
+    /// The body exceeds `max_body`.
+    pub fn body_too_large(limit_bytes: u64) -> Self {
+        let message = format!("qcc: the request's body is larger than max_body ({limit_bytes} bytes)");
+        Self { closes: true, ..Self::new(StatusCode::PAYLOAD_TOO_LARGE, ErrorCode::BodyTooLarge, message) }
+    }
+
+    /// The body stopped coming.
+    pub fn body_timeout() -> Self {
+        let message = "qcc: the request's body did not come in time";
+        Self { closes: true, ..Self::new(StatusCode::REQUEST_TIMEOUT, ErrorCode::BodyTimeout, message) }
+    }
+
+    /// Nothing is there.
+    pub fn not_found() -> Self {
+        let message = "qcc: nothing is here; API paths begin with /v1/";
+        Self::new(StatusCode::NOT_FOUND, ErrorCode::NotFound, message)
+    }
+
+    /// A WebSocket is asked for; its client falls back to POST at once.
+    pub fn upgrade_required() -> Self {
+        let message = "qcc: use POST /v1/responses";
+        Self::new(StatusCode::UPGRADE_REQUIRED, ErrorCode::UpgradeRequired, message)
+    }
+
+    /// No endpoint now, but one may be back after `wait`.
+    pub fn all_down(message: String, wait: Duration) -> Self {
+        let answer = Self::new(StatusCode::SERVICE_UNAVAILABLE, ErrorCode::NoEndpoint, message);
+        Self { retry: Some(Retry::After(wait)), ..answer }
+    }
+
+    /// No endpoint, and waiting does not help.
+    pub fn all_refused(message: String) -> Self {
+        let answer = Self::new(StatusCode::FORBIDDEN, ErrorCode::NoEndpoint, message);
+        Self { retry: Some(Retry::Never), ..answer }
+    }
+
+    /// The exchange broke off and may have been billed, so it was not repeated.
+    pub fn upstream_lost(message: String) -> Self {
+        let answer = Self::new(StatusCode::BAD_GATEWAY, ErrorCode::UpstreamLost, message);
+        Self { retry: Some(Retry::Never), ..answer }
+    }
+
+    /// The answer on this path.
+    pub fn into_response(self, path: &str) -> Response<OutgoingBody> {
+        let call = Call::of_path(path).unwrap_or(Call::Other);
+        self.in_protocol(call.protocol(path, &Default::default()))
+    }
+
+    /// The answer in this protocol.
+    pub fn in_protocol(mut self, protocol: Protocol) -> Response<OutgoingBody> {
+        if self.code == ErrorCode::NoEndpoint
+            && self.status == StatusCode::SERVICE_UNAVAILABLE
+            && protocol == Protocol::Anthropic
+        {
+            self.status = StatusCode::from_u16(OVERLOADED).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
+        }
+        let body = match protocol {
+            Protocol::Anthropic => json!({
+                "type": "error",
+                "error": {"type": self.anthropic_type(), "message": self.message},
+            }),
+            Protocol::OpenAi => json!({
+                "error": {
+                    "message": self.message,
+                    "type": self.openai_type(),
+                    "param": null,
+                    "code": self.openai_code(),
+                },
+            }),
+        };
+        let mut response = Response::new(OutgoingBody::full(body.to_string()));
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert("x-qcc-error", HeaderValue::from_static(self.code.as_str()));
+        match self.retry {
+            None => {}
+            Some(Retry::Never) => {
+                headers.insert("x-should-retry", HeaderValue::from_static("false"));
+            }
+            Some(Retry::After(wait)) => {
+                headers.insert("x-should-retry", HeaderValue::from_static("true"));
+                headers.insert(RETRY_AFTER, HeaderValue::from(whole_secs(wait)));
+            }
+        }
+        if self.code == ErrorCode::UpgradeRequired {
+            // RFC 9110 §15.5.22: the answer names what is spoken here.
+            headers.insert(hyper::http::header::UPGRADE, HeaderValue::from_static("HTTP/1.1"));
+        }
+        if self.closes {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+
+    fn anthropic_type(&self) -> &'static str {
+        match self.code {
+            ErrorCode::NoEndpoint if self.status == StatusCode::FORBIDDEN => "permission_error",
+            ErrorCode::NoEndpoint => "overloaded_error",
+            ErrorCode::Unauthorized => "authentication_error",
+            ErrorCode::BodyTooLarge => "request_too_large",
+            ErrorCode::NotFound => "not_found_error",
+            ErrorCode::ForeignOrigin => "permission_error",
+            ErrorCode::UpstreamLost => "api_error",
+            ErrorCode::BodyTimeout => "timeout_error",
+            ErrorCode::BadRequest | ErrorCode::Misdirected | ErrorCode::UpgradeRequired => {
+                "invalid_request_error"
+            }
+        }
+    }
+
+    fn openai_type(&self) -> &'static str {
+        match self.code {
+            ErrorCode::NoEndpoint if self.status == StatusCode::FORBIDDEN => "permission_error",
+            ErrorCode::NoEndpoint | ErrorCode::UpstreamLost => "server_error",
+            ErrorCode::Unauthorized => "authentication_error",
+            ErrorCode::BadRequest
+            | ErrorCode::Misdirected
+            | ErrorCode::ForeignOrigin
+            | ErrorCode::BodyTooLarge
+            | ErrorCode::BodyTimeout
+            | ErrorCode::NotFound
+            | ErrorCode::UpgradeRequired => "invalid_request_error",
+        }
+    }
+
+    fn openai_code(&self) -> &'static str {
+        match self.code {
+            ErrorCode::NoEndpoint if self.status != StatusCode::FORBIDDEN => "server_is_overloaded",
+            code => code.as_str(),
+        }
+    }
+}
+
+/// Whole seconds, rounded up, one at least: `retry-after: 0` makes clients come back at once.
+pub fn whole_secs(wait: Duration) -> u64 {
+    (wait.as_millis().div_ceil(1000) as u64).max(1)
+}

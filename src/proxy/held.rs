@@ -1,0 +1,164 @@
+//! An upstream's answer of which only the beginning has been read.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::BodyExt;
+use hyper::body::{Body, Incoming};
+use hyper::http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION, SET_COOKIE};
+use hyper::http::response::Parts;
+use hyper::{Response, StatusCode};
+use tokio::time::timeout;
+
+use crate::exchange::ErrorText;
+use crate::upstream::{Returned, strip_hop_by_hop};
+
+/// How much of an error's or an answer's beginning is read before it is judged.
+const INSPECTED_BYTES_MAX: usize = 8 * 1024;
+/// How long the rest of a short error body may take: it only serves to show what it says.
+const ERROR_BODY_WITHIN: Duration = Duration::from_secs(2);
+
+/// The head of an answer, what came of its body, and the rest to come.
+pub struct Held {
+    parts: Parts,
+    pub(super) prefix: VecDeque<Bytes>,
+    pub(super) rest: Option<Incoming>,
+    pub(super) connection: Option<Returned>,
+    endpoint: String,
+}
+
+impl Held {
+    /// An answer of which only the head has been read.
+    pub fn new(response: Response<Incoming>, connection: Returned, endpoint: &str) -> Self {
+        let (parts, body) = response.into_parts();
+        let mut held = Self {
+            parts,
+            prefix: VecDeque::new(),
+            rest: Some(body),
+            connection: Some(connection),
+            endpoint: endpoint.to_owned(),
+        };
+        held.end_if_over();
+        held
+    }
+
+    pub fn status(&self) -> StatusCode {
+        self.parts.status
+    }
+
+    pub fn headers(&self) -> &HeaderMap {
+        &self.parts.headers
+    }
+
+    pub fn headers_mut(&mut self) -> &mut HeaderMap {
+        &mut self.parts.headers
+    }
+
+    /// Whether the body is an event stream.
+    pub fn is_event_stream(&self) -> bool {
+        let kind = self.headers().get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+        kind.len() >= 17 && kind[..17].eq_ignore_ascii_case(b"text/event-stream")
+    }
+
+    /// Whether the body is encoded, so that it can't be looked into.
+    pub fn is_compressed(&self) -> bool {
+        self.headers()
+            .get(CONTENT_ENCODING)
+            .is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"))
+    }
+
+    /// Whether all of the body has been read.
+    pub fn is_whole(&self) -> bool {
+        self.rest.is_none()
+    }
+
+    /// Reads the next bytes into the beginning and gives a copy of them; none at the end of the body.
+    ///
+    /// # Errors
+    /// When the connection breaks.
+    pub async fn read_on(&mut self) -> Result<Option<Bytes>, hyper::Error> {
+        while let Some(rest) = &mut self.rest {
+            let frame = rest.frame().await.transpose()?;
+            let data = frame.and_then(|frame| frame.into_data().ok());
+            self.end_if_over();
+            if let Some(data) = data.filter(|data| !data.is_empty()) {
+                self.prefix.push_back(data.clone());
+                return Ok(Some(data));
+            }
+        }
+        Ok(None)
+    }
+
+    fn end_if_over(&mut self) {
+        if self.rest.as_ref().is_some_and(Body::is_end_stream) {
+            self.rest = None;
+            self.connection.take().into_iter().for_each(Returned::give_back);
+        }
+    }
+
+    /// How many bytes of the body have been read.
+    pub fn prefix_bytes(&self) -> usize {
+        self.prefix.iter().map(Bytes::len).sum()
+    }
+
+    /// The beginning of the body in one piece, 8 KiB of it at most.
+    pub fn beginning(&self) -> Vec<u8> {
+        let mut beginning = Vec::with_capacity(self.prefix_bytes().min(INSPECTED_BYTES_MAX));
+        for chunk in &self.prefix {
+            let room = INSPECTED_BYTES_MAX - beginning.len();
+            beginning.extend_from_slice(&chunk[..chunk.len().min(room)]);
+        }
+        beginning
+    }
+
+    /// Reads the beginning of an error's body and gives what it says: the status, and the error's own
+    /// words where it has some.
+    pub async fn error_line(&mut self) -> String {
+        let reading = async {
+            while self.prefix_bytes() < INSPECTED_BYTES_MAX && matches!(self.read_on().await, Ok(Some(_))) {}
+        };
+        let _ = timeout(ERROR_BODY_WITHIN, reading).await;
+        let status = self.status();
+        match ErrorText::of(&self.beginning()) {
+            Some(error) if !self.is_compressed() => format!("{} {}", status.as_u16(), error.line()),
+            _ => status.canonical_reason().map_or_else(
+                || status.as_u16().to_string(),
+                |reason| format!("{} {reason}", status.as_u16()),
+            ),
+        }
+    }
+
+    /// Reads the beginning of a whole answer: its first bytes that are more than white space, and up to
+    /// 8 KiB of what follows them at once.
+    ///
+    /// # Errors
+    /// When the connection breaks.
+    pub async fn read_beginning(&mut self) -> Result<(), hyper::Error> {
+        while self.prefix.iter().all(|chunk| chunk.trim_ascii().is_empty()) {
+            if self.read_on().await?.is_none() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// The head for the client, and what is left of the answer: hop-by-hop headers, cookies and the
+    /// target of a redirect stay behind.
+    pub fn head_for_client(&mut self, attempts: u32) -> Response<()> {
+        let mut head = Response::new(());
+        *head.status_mut() = self.parts.status;
+        let mut headers = std::mem::take(&mut self.parts.headers);
+        strip_hop_by_hop(&mut headers);
+        headers.remove(SET_COOKIE);
+        if self.parts.status.is_redirection() {
+            headers.remove(LOCATION);
+        }
+        if let Ok(name) = HeaderValue::from_str(&self.endpoint) {
+            headers.insert("x-qcc-endpoint", name);
+        }
+        headers.insert("x-qcc-attempts", HeaderValue::from(attempts));
+        *head.headers_mut() = headers;
+        head
+    }
+}

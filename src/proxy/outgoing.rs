@@ -1,0 +1,55 @@
+//! The body of an answer to a client.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use hyper::body::{Body, Frame, SizeHint};
+
+use super::relay::{Aborted, Relay};
+
+/// Text of our own, or what an upstream sends.
+pub enum OutgoingBody {
+    /// A text, until it is taken.
+    Full(Option<Bytes>),
+    /// An upstream's answer as it comes.
+    Relay(Box<Relay>),
+}
+
+impl OutgoingBody {
+    /// No body.
+    pub fn empty() -> Self {
+        Self::Full(None)
+    }
+
+    /// A text.
+    pub fn full(text: impl Into<Bytes>) -> Self {
+        Self::Full(Some(text.into()))
+    }
+}
+
+impl Body for OutgoingBody {
+    type Data = Bytes;
+    type Error = Aborted;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
+        match self.get_mut() {
+            Self::Full(text) => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
+            Self::Relay(relay) => relay.poll_next(cx).map(|bytes| bytes.map(|bytes| bytes.map(Frame::data))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Full(text) => text.is_none(),
+            Self::Relay(relay) => relay.is_at_end(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Full(text) => SizeHint::with_exact(text.as_ref().map_or(0, |text| text.len() as u64)),
+            Self::Relay(_) => SizeHint::default(),
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! A request as it came in, held so that it can be sent again.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::BodyExt;
+use hyper::body::{Body, Incoming};
+use hyper::http::header::HeaderMap;
+use hyper::http::uri::PathAndQuery;
+use hyper::{Method, Request};
+use tokio::time::timeout;
+
+use super::answers::OwnAnswer;
+use crate::cluster::Wanted;
+use crate::config::{ClusterSettings, Protocol};
+use crate::exchange::{Call, RequestFacts};
+use crate::upstream::ReplayBody;
+
+/// A client's request, read to its end.
+pub struct Incomer {
+    /// Its method.
+    pub method: Method,
+    /// Its path and query, byte for byte.
+    pub target: PathAndQuery,
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// Its body.
+    pub body: ReplayBody,
+    /// What it calls.
+    pub call: Call,
+    /// What its body says.
+    pub facts: RequestFacts,
+    /// The protocol of its path.
+    pub protocol: Protocol,
+}
+
+impl Incomer {
+    /// Reads a request whose path is under `/v1/`.
+    ///
+    /// # Errors
+    /// The answer to a body that is too large, stops coming, or is malformed.
+    pub async fn read(request: Request<Incoming>, settings: &ClusterSettings) -> Result<Self, OwnAnswer> {
+        let (parts, body) = request.into_parts();
+        let target = parts.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+        let call = Call::of_path(target.path()).ok_or_else(OwnAnswer::not_found)?;
+        let body = collect(body, settings.max_body_bytes, settings.timeouts.client_header).await?;
+        Ok(Self {
+            facts: RequestFacts::of(&body.contiguous()),
+            protocol: call.protocol(target.path(), &parts.headers),
+            method: parts.method,
+            headers: parts.headers,
+            target,
+            body,
+            call,
+        })
+    }
+
+    /// Whether an event stream is asked for.
+    pub fn wants_stream(&self) -> bool {
+        let streams =
+            matches!(self.call, Call::Messages | Call::ChatCompletions | Call::Completions | Call::Responses);
+        streams && self.facts.stream
+    }
+
+    /// How long the head of its answer may take.
+    pub fn patience(&self, settings: &ClusterSettings) -> Duration {
+        if self.wants_stream() { settings.timeouts.first_byte } else { settings.timeouts.answer }
+    }
+
+    /// What it needs of an endpoint.
+    pub fn wanted(&self, settings: &ClusterSettings) -> Wanted {
+        Wanted {
+            protocol: self.protocol,
+            model: self.facts.model.clone(),
+            can_be_trial: self.call.speaks_for_health(),
+            patience: self.patience(settings),
+        }
+    }
+}
+
+async fn collect(mut body: Incoming, limit_bytes: u64, idle: Duration) -> Result<ReplayBody, OwnAnswer> {
+    if body.size_hint().lower() > limit_bytes {
+        return Err(OwnAnswer::body_too_large(limit_bytes));
+    }
+    let mut chunks: Vec<Bytes> = Vec::new();
+    let mut size_bytes = 0u64;
+    loop {
+        let frame = match timeout(idle, body.frame()).await {
+            Err(_) => return Err(OwnAnswer::body_timeout()),
+            Ok(None) => return Ok(ReplayBody::new(chunks)),
+            Ok(Some(Err(_))) => {
+                return Err(OwnAnswer::bad_request("qcc: the request's body is malformed or cut off"));
+            }
+            Ok(Some(Ok(frame))) => frame,
+        };
+        // Trailers are dropped: no upstream of these protocols reads any.
+        if let Ok(data) = frame.into_data() {
+            size_bytes += data.len() as u64;
+            if size_bytes > limit_bytes {
+                return Err(OwnAnswer::body_too_large(limit_bytes));
+            }
+            chunks.push(data);
+        }
+    }
+}

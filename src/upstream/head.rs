@@ -1,0 +1,113 @@
+//! The one function that makes the head of a request to an upstream, so that a key has one way out.
+
+use hyper::http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use hyper::http::uri::PathAndQuery;
+use hyper::{Method, Request, Uri, Version};
+
+use super::{Origin, ReplayBody};
+use crate::config::AuthForm;
+
+/// RFC 9110 §7.6.1, with the older names that intermediaries still use.
+const HOP_BY_HOP: [HeaderName; 6] = [
+    header::CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    header::TE,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+];
+
+/// What a client sends that is not for the upstream: its credentials, where it came from, and what is
+/// written anew for each exchange.
+const NOT_FORWARDED: [HeaderName; 9] = [
+    header::HOST,
+    header::CONTENT_LENGTH,
+    header::EXPECT,
+    header::TRAILER,
+    header::COOKIE,
+    header::FORWARDED,
+    header::AUTHORIZATION,
+    X_API_KEY,
+    header::REFERER,
+];
+
+const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+
+impl Origin {
+    /// A request to this endpoint. The target is the endpoint's path prefix and then `target`, byte for
+    /// byte; the authority comes from the configuration alone; of `headers` goes what is neither
+    /// hop-by-hop nor a credential, and the endpoint's key is written last.
+    pub fn request(
+        &self,
+        method: Method,
+        target: &PathAndQuery,
+        mut headers: HeaderMap,
+        body: ReplayBody,
+    ) -> Request<ReplayBody> {
+        strip_hop_by_hop(&mut headers);
+        for name in &NOT_FORWARDED {
+            headers.remove(name);
+        }
+        let tracing: Vec<HeaderName> =
+            headers.keys().filter(|name| tells_of_the_way(name)).cloned().collect();
+        for name in &tracing {
+            headers.remove(name);
+        }
+        headers.insert(header::HOST, self.host.clone());
+        self.write_key(&mut headers);
+
+        let mut request = Request::new(body);
+        *request.method_mut() = method;
+        *request.uri_mut() = self.target(target);
+        *request.version_mut() = Version::HTTP_11;
+        *request.headers_mut() = headers;
+        request
+    }
+
+    fn target(&self, target: &PathAndQuery) -> Uri {
+        let prefix = self.base_url.path_prefix();
+        if prefix.is_empty() {
+            return Uri::from(target.clone());
+        }
+        // The two were valid apart, and a prefix has neither query nor fragment.
+        PathAndQuery::try_from(format!("{prefix}{target}")).map_or_else(|_| Uri::default(), Uri::from)
+    }
+
+    fn write_key(&self, headers: &mut HeaderMap) {
+        let key = self.key.expose();
+        if matches!(self.auth, AuthForm::Both | AuthForm::XApiKey) {
+            headers.insert(X_API_KEY, sensitive(key));
+        }
+        if matches!(self.auth, AuthForm::Both | AuthForm::Bearer) {
+            headers.insert(header::AUTHORIZATION, sensitive(&format!("Bearer {key}")));
+        }
+    }
+}
+
+/// Drops what concerns one connection only: the known names and what `Connection` names (RFC 9110
+/// §7.6.1). To be called before anything is written, so that a client's `Connection: x-api-key` can't
+/// name our own.
+pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .collect();
+    for name in named.iter().chain(&HOP_BY_HOP) {
+        headers.remove(name);
+    }
+}
+
+fn tells_of_the_way(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    name.starts_with("proxy-") || name.starts_with("x-forwarded-")
+}
+
+fn sensitive(value: &str) -> HeaderValue {
+    // The configuration has checked that the key can be a header value.
+    let mut value = HeaderValue::from_str(value).unwrap_or_else(|_| HeaderValue::from_static(""));
+    value.set_sensitive(true);
+    value
+}
