@@ -3,9 +3,11 @@
 //! Which room does what, and which way it may look, is in `docs/ARCHITECTURE.md`.
 
 pub mod admin;
+pub mod app;
 pub mod clock;
 pub mod cluster;
 pub mod config;
 pub mod exchange;
+pub mod prober;
 pub mod proxy;
 pub mod upstream;

@@ -53,7 +53,6 @@ impl Attempt {
     }
 
     fn of_check(cluster: Arc<Cluster>, endpoint: Arc<Endpoint>, ticket: Ticket, method: CheckMethod) -> Self {
-        endpoint.vitals.enter();
         Self { cluster, endpoint, ticket, check: Some(method), begun: false, said: None }
     }
 
@@ -164,7 +163,9 @@ pub(super) fn announce_claim(cluster: &Cluster, endpoint: &Endpoint, claim: &Cla
 
 impl Drop for Attempt {
     fn drop(&mut self) {
-        self.endpoint.vitals.leave();
+        if self.check.is_none() {
+            self.endpoint.vitals.leave();
+        }
         match self.said {
             Some((verdict, outcome)) => self.tally().count(&verdict, &outcome),
             None if self.begun => {

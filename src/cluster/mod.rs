@@ -31,6 +31,7 @@ pub struct Cluster {
     pub clock: Clock,
     /// The last changes of state.
     pub journal: Journal,
+    settings: ArcSwap<ClusterSettings>,
     roster: ArcSwap<Roster>,
     bell: Notify,
 }
@@ -40,12 +41,13 @@ impl Cluster {
     ///
     /// # Errors
     /// When an endpoint's origin can't be set up.
-    pub fn new(settings: &ClusterSettings, clock: Clock) -> Result<Arc<Self>, BuildError> {
-        let roster = Roster::build(settings, clock, None)?;
+    pub fn new(settings: ClusterSettings, clock: Clock) -> Result<Arc<Self>, BuildError> {
+        let roster = Roster::build(&settings, clock, None)?;
         Ok(Arc::new(Self {
             name: settings.name.clone(),
             clock,
             journal: Journal::default(),
+            settings: ArcSwap::from_pointee(settings),
             roster: ArcSwap::from_pointee(roster),
             bell: Notify::new(),
         }))
@@ -56,11 +58,17 @@ impl Cluster {
     ///
     /// # Errors
     /// As for [`Cluster::new`]; the old endpoints stay then.
-    pub fn reload(&self, settings: &ClusterSettings) -> Result<(), BuildError> {
-        let roster = Roster::build(settings, self.clock, Some(&self.roster.load()))?;
+    pub fn reload(&self, settings: ClusterSettings) -> Result<(), BuildError> {
+        let roster = Roster::build(&settings, self.clock, Some(&self.roster.load()))?;
+        self.settings.store(Arc::new(settings));
         self.roster.store(Arc::new(roster));
         self.ring();
         Ok(())
+    }
+
+    /// The settings as they are now. A request goes by those that it began with.
+    pub fn settings(&self) -> Arc<ClusterSettings> {
+        self.settings.load_full()
     }
 
     /// The endpoints as they are configured now.

@@ -26,6 +26,9 @@ impl Judgement {
         Self { verdict: Verdict::Fail(Failure::new(cause, method)), moves_on: true, cooling: None }
     }
 
+    /// Nothing is said of anybody.
+    pub const SAYS_NOTHING: Self = Self { verdict: Verdict::Neutral, moves_on: true, cooling: None };
+
     /// The request's own fault: any endpoint would answer so.
     const REQUESTS_FAULT: Self = Self { verdict: Verdict::Neutral, moves_on: false, cooling: None };
 

@@ -85,6 +85,11 @@ fn host_of<B>(request: &Request<B>) -> Result<Authority, OwnAnswer> {
     }
 }
 
+/// Whether a request names a host that is this machine's.
+pub fn is_addressed_to<B>(request: &Request<B>, settings: &ClusterSettings) -> bool {
+    host_of(request).is_ok_and(|host| is_own_host(&host, settings))
+}
+
 fn is_own_host(host: &Authority, settings: &ClusterSettings) -> bool {
     is_loopback_or(host, settings.listen)
         || settings.allowed_hosts.iter().any(|allowed| allowed.eq_ignore_ascii_case(bare_name(host)))

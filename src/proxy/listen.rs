@@ -46,7 +46,7 @@ pub async fn serve(proxy: Arc<Proxy>, listener: TcpListener, mut stop: watch::Re
         }
     }
     drop(listener);
-    let drain_timeout = proxy.settings.load().drain_timeout;
+    let drain_timeout = proxy.cluster.settings().drain_timeout;
     let drained = async { while connections.join_next().await.is_some() {} };
     if timeout(drain_timeout, drained).await.is_err() {
         warn!(
@@ -57,7 +57,7 @@ pub async fn serve(proxy: Arc<Proxy>, listener: TcpListener, mut stop: watch::Re
 }
 
 async fn serve_connection(proxy: Arc<Proxy>, stream: TcpStream, stop: watch::Receiver<bool>) {
-    let header_timeout = proxy.settings.load().timeouts.client_header;
+    let header_timeout = proxy.cluster.settings().timeouts.client_header;
     // Events are small and each is awaited: batching only delays them.
     let _ = stream.set_nodelay(true);
     let is_http2 = match timeout(header_timeout, begins_as_http2(&stream)).await {

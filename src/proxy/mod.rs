@@ -11,38 +11,31 @@ mod outgoing;
 mod relay;
 mod request;
 
+pub use guard::is_addressed_to;
 pub use listen::serve;
 
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use hyper::body::Incoming;
 use hyper::{Request, Response};
 
 use crate::cluster::Cluster;
-use crate::config::ClusterSettings;
 use outgoing::OutgoingBody;
 
 /// A proxy in front of a cluster.
 pub struct Proxy {
     cluster: Arc<Cluster>,
-    settings: ArcSwap<ClusterSettings>,
 }
 
 impl Proxy {
-    /// A proxy that goes by these settings.
-    pub fn new(cluster: Arc<Cluster>, settings: Arc<ClusterSettings>) -> Arc<Self> {
-        Arc::new(Self { cluster, settings: ArcSwap::new(settings) })
-    }
-
-    /// Goes by other settings from the next request on.
-    pub fn reload(&self, settings: Arc<ClusterSettings>) {
-        self.settings.store(settings);
+    /// A proxy in front of this cluster.
+    pub fn new(cluster: Arc<Cluster>) -> Arc<Self> {
+        Arc::new(Self { cluster })
     }
 
     /// Answers one request.
     async fn handle(self: Arc<Self>, request: Request<Incoming>) -> Response<OutgoingBody> {
-        let settings = self.settings.load_full();
+        let settings = self.cluster.settings();
         if let Err(refusal) = guard::check(&request, &settings) {
             return refusal.into_response(request.uri().path());
         }

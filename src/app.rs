@@ -1,0 +1,235 @@
+//! A running proxy: everything put together, from the configuration to the last drained exchange.
+
+use std::fmt;
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tracing::{info, warn};
+
+use crate::admin::{Admin, ControlError, ControlSocket, serve_control, serve_tcp};
+use crate::clock::Clock;
+use crate::cluster::{BuildError, Cluster};
+use crate::config::{ClusterSettings, ConfigError, Environment, Settings};
+use crate::{prober, proxy};
+
+/// What `qcc proxy start` was given.
+#[derive(Clone, Debug, Default)]
+pub struct StartOptions {
+    /// `--config`.
+    pub config: Option<PathBuf>,
+    /// `--cluster`.
+    pub cluster: Option<String>,
+    /// `--listen`.
+    pub listen: Option<String>,
+}
+
+/// Why a proxy does not start.
+#[derive(Debug)]
+pub enum StartError {
+    /// The configuration is wrong.
+    Config(ConfigError),
+    /// An endpoint can't be set up.
+    Build(BuildError),
+    /// An address can't be listened on.
+    Listen(SocketAddr, io::Error),
+    /// The control socket can't be had.
+    Control(ControlError),
+    /// Signals can't be received.
+    Signals(io::Error),
+}
+
+impl StartError {
+    /// Whether the configuration is at fault.
+    pub fn is_configuration(&self) -> bool {
+        match self {
+            Self::Config(_) | Self::Build(_) => true,
+            Self::Listen(..) | Self::Control(_) | Self::Signals(_) => false,
+        }
+    }
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Config(error) => error.fmt(f),
+            Self::Build(error) => error.fmt(f),
+            Self::Listen(address, error) => {
+                write!(f, "{address} can't be listened on: {error}; choose another with --listen")
+            }
+            Self::Control(error) => error.fmt(f),
+            Self::Signals(error) => write!(f, "signals can't be received: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+impl From<ConfigError> for StartError {
+    fn from(error: ConfigError) -> Self {
+        Self::Config(error)
+    }
+}
+
+/// Runs a proxy until SIGTERM, SIGINT or a stop command, and drains it.
+///
+/// # Errors
+/// When it can't be started. Once it serves, nothing makes it fail.
+pub async fn run(options: StartOptions, environment: Environment) -> Result<(), StartError> {
+    let settings = load(options.clone(), environment.clone()).await?;
+    let mut signals = Signals::new().map_err(StartError::Signals)?;
+    let clock = Clock::start();
+    let cluster = Cluster::new(settings.clone(), clock).map_err(StartError::Build)?;
+    let listener = listen(settings.listen).await?;
+    let address = listener.local_addr().map_err(|error| StartError::Listen(settings.listen, error))?;
+    let control_path = environment.control_socket(&settings.name)?;
+    let socket = ControlSocket::bind(&control_path).await.map_err(StartError::Control)?;
+    let admin_listener = match settings.admin_listen {
+        Some(admin) => Some(listen(admin).await?),
+        None => None,
+    };
+
+    prober::start_round(&cluster).await;
+
+    let (stop, stopped) = watch::channel(false);
+    let admin = Arc::new(Admin {
+        cluster: cluster.clone(),
+        listen: address.to_string(),
+        started_at: clock.shown_now(),
+        stop: stop.clone(),
+    });
+    let mut helpers = Helpers::default();
+    helpers.add(prober::spawn(cluster.clone(), stopped.clone()));
+    helpers.add(tokio::spawn(serve_control(admin.clone(), socket)));
+    if let Some(listener) = admin_listener {
+        helpers.add(tokio::spawn(serve_tcp(admin.clone(), listener)));
+    }
+    let mut serving = tokio::spawn(proxy::serve(proxy::Proxy::new(cluster.clone()), listener, stopped));
+    announce(&cluster, address, !settings.client_tokens.is_empty());
+
+    loop {
+        tokio::select! {
+            _ = &mut serving => return Ok(()),
+            asked = signals.next() => match asked {
+                Asked::Reload => reload(&cluster, &options, &environment, address).await,
+                Asked::Stop if stop.send_replace(true) => {
+                    warn!("a second signal: running exchanges are aborted");
+                    return Ok(());
+                }
+                Asked::Stop => info!("draining: running exchanges may finish; a second signal ends at once"),
+            },
+        }
+    }
+}
+
+/// Reads the configuration off the runtime's threads: a secret's command may take its time.
+async fn load(options: StartOptions, environment: Environment) -> Result<ClusterSettings, ConfigError> {
+    let read = move || {
+        let names = Settings::load_names(options.config.as_deref(), &environment)?;
+        let name = names.cluster_name(options.cluster.as_deref())?.to_owned();
+        let settings = Settings::load(options.config.as_deref(), Some(&name), &environment)?;
+        let mut cluster = settings.cluster(Some(&name))?.clone();
+        if let Some(listen) = &options.listen {
+            cluster.override_listen(listen)?;
+        }
+        Ok(cluster)
+    };
+    match tokio::task::spawn_blocking(read).await {
+        Ok(settings) => settings,
+        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+    }
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).await.map_err(|error| StartError::Listen(address, error))
+}
+
+async fn reload(
+    cluster: &Arc<Cluster>,
+    options: &StartOptions,
+    environment: &Environment,
+    listening: SocketAddr,
+) {
+    let old = cluster.settings();
+    let settings = match load(options.clone(), environment.clone()).await {
+        Ok(settings) => settings,
+        Err(error) => return warn!(%error, "the configuration was not reloaded; the old one stays"),
+    };
+    if settings.listen != old.listen {
+        warn!(%listening, "listen changed; it is taken up at the next start");
+    }
+    if settings.admin_listen != old.admin_listen {
+        warn!("admin_listen changed; it is taken up at the next start");
+    }
+    match cluster.reload(settings) {
+        Ok(()) => info!("the configuration was reloaded"),
+        Err(error) => warn!(%error, "the configuration was not reloaded; the old one stays"),
+    }
+}
+
+/// One line for scripts on stdout, a hint for people on stderr.
+fn announce(cluster: &Cluster, address: SocketAddr, needs_token: bool) {
+    let token = if needs_token { "one of the cluster's client tokens" } else { "any" };
+    // Who closed the pipe does not want to read it.
+    let _ = writeln!(io::stdout(), "qcc: cluster {} on http://{address}", cluster.name);
+    let _ = io::stdout().flush();
+    let _ = writeln!(
+        io::stderr(),
+        "Claude Code uses it with:\n  export ANTHROPIC_BASE_URL=http://{address}\n  export \
+         ANTHROPIC_AUTH_TOKEN={token:?}"
+    );
+    let now = cluster.clock.now();
+    if !cluster.roster().endpoints().iter().any(|endpoint| endpoint.is_usable(now)) {
+        warn!("no endpoint is usable; `qcc status` says why");
+    }
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn next(&mut self) -> Asked {
+        tokio::select! {
+            _ = self.terminate.recv() => Asked::Stop,
+            _ = self.interrupt.recv() => Asked::Stop,
+            _ = self.hang_up.recv() => Asked::Reload,
+        }
+    }
+}
+
+enum Asked {
+    Stop,
+    Reload,
+}
+
+/// Tasks that end with the proxy.
+#[derive(Default)]
+struct Helpers(Vec<JoinHandle<()>>);
+
+impl Helpers {
+    fn add(&mut self, task: JoinHandle<()>) {
+        self.0.push(task);
+    }
+}
+
+impl Drop for Helpers {
+    fn drop(&mut self) {
+        self.0.iter().for_each(JoinHandle::abort);
+    }
+}

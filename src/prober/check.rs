@@ -1,0 +1,269 @@
+//! One check: the request that the method names, and what its answer means.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
+use hyper::http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue};
+use hyper::http::uri::PathAndQuery;
+use hyper::{Method, Response, StatusCode};
+use qcc_fsm::{Cause, CheckMethod, Outcome, Verdict};
+use tokio::time::timeout;
+use tracing::{debug, info};
+
+use super::chat;
+use crate::clock::Stopwatch;
+use crate::cluster::{Attempt, Endpoint};
+use crate::config::{ClusterSettings, Protocol};
+use crate::exchange::{
+    Call, ErrorText, Judgement, apply_cooldown, failed_connect, judge_error_event, judge_lost, judge_status,
+    judge_timeout,
+};
+use crate::upstream::{Connection, ReplayBody, Returned, SendError};
+
+/// The most of an answer that is read.
+const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// The version of the Messages API that a check speaks.
+const ANTHROPIC_VERSION: HeaderValue = HeaderValue::from_static("2023-06-01");
+
+/// A check that is about to be sent.
+pub(super) struct Check {
+    attempt: Attempt,
+    method: CheckMethod,
+    limit: Duration,
+    model: Option<String>,
+}
+
+/// What a check came to.
+#[derive(Debug)]
+pub(super) struct Finding {
+    pub verdict: Verdict,
+    pub text: String,
+    pub latency: Duration,
+}
+
+/// What an answer means for a check.
+enum Meaning {
+    Passed,
+    Judged(Judgement, String),
+    /// The endpoint has no model list: the check says nothing.
+    NoModelList,
+}
+
+impl Check {
+    pub fn new(attempt: Attempt, settings: &ClusterSettings) -> Self {
+        let named = attempt.method().unwrap_or(CheckMethod::Chat);
+        // Where there is no model list, the chat check stands in for it.
+        let lacks_list = attempt.endpoint().vitals.lacks_model_list();
+        let method = match named {
+            CheckMethod::ModelList if lacks_list && attempt.is_trial() => CheckMethod::Chat,
+            CheckMethod::ModelList | CheckMethod::Network | CheckMethod::Chat => named,
+        };
+        let model = settings.health.check_model.clone();
+        Self { attempt, method, limit: settings.health.check_timeout, model }
+    }
+
+    /// Sends the check and reports its verdict.
+    pub async fn run(mut self) -> Finding {
+        let stopwatch = Stopwatch::start();
+        let meaning = match timeout(self.limit, self.exchange()).await {
+            Ok(meaning) => meaning,
+            Err(_) => Meaning::Judged(judge_timeout(), format!("no answer within {:?}", self.limit)),
+        };
+        let latency = stopwatch.elapsed();
+        let (verdict, text) = self.report(meaning, latency);
+        self.log(&verdict, &text, latency);
+        Finding { verdict, text, latency }
+    }
+
+    fn report(&mut self, meaning: Meaning, latency: Duration) -> (Verdict, String) {
+        let endpoint = self.attempt.endpoint().clone();
+        match meaning {
+            Meaning::Passed => {
+                let _: Outcome = self.attempt.pass(latency);
+                (Verdict::Pass(qcc_fsm::Evidence::Check(self.method)), "passed".to_owned())
+            }
+            Meaning::NoModelList => {
+                endpoint.vitals.note_no_model_list();
+                let _: Outcome = self.attempt.report(Verdict::Neutral);
+                (Verdict::Neutral, "has no model list".to_owned())
+            }
+            Meaning::Judged(judgement, text) => {
+                let judgement = self.found_by_this(judgement);
+                if judgement.speaks_of_endpoint() {
+                    endpoint.vitals.note_error(text.clone());
+                }
+                if let Some(cooling) = judgement.cooling {
+                    apply_cooldown(&endpoint, cooling, self.attempt.cluster().clock.now());
+                }
+                let _: Outcome = self.attempt.report(judgement.verdict);
+                (judgement.verdict, text)
+            }
+        }
+    }
+
+    /// A model list has rate limits of its own, which say nothing of requests. An HTTP answer or a lost
+    /// exchange was found out by this check's method; a connection that failed, by the network's.
+    fn found_by_this(&self, judgement: Judgement) -> Judgement {
+        let cooling = judgement.cooling.filter(|_| self.method == CheckMethod::Chat);
+        let verdict = match judgement.verdict {
+            Verdict::Fail(failure) if failure.method == CheckMethod::Chat => {
+                let method = match self.method {
+                    CheckMethod::Network if failure.cause == Cause::Auth => CheckMethod::ModelList,
+                    method => method,
+                };
+                Verdict::Fail(qcc_fsm::Failure { method, ..failure })
+            }
+            verdict @ (Verdict::Fail(_) | Verdict::Pass(_) | Verdict::Neutral) => verdict,
+        };
+        Judgement { verdict, cooling, ..judgement }
+    }
+
+    async fn exchange(&mut self) -> Meaning {
+        let code = chat::new_code();
+        match self.send(&code).await {
+            Ok((response, connection)) => self.judge(response, connection, &code).await,
+            Err(judged) => Meaning::Judged(judged.0, judged.1),
+        }
+    }
+
+    async fn send(&mut self, code: &str) -> Result<(Response<Incoming>, Returned), (Judgement, String)> {
+        let endpoint = self.attempt.endpoint().clone();
+        let gate = endpoint.admission();
+        let unconnected = |error: &dyn std::fmt::Display| (failed_connect(), error.to_string());
+        let mut connection = endpoint.origin.connection(&gate).await.map_err(|error| unconnected(&error))?;
+        self.attempt.begin();
+        loop {
+            let is_reused = connection.is_reused();
+            match self.send_on(connection, &endpoint, code).await {
+                Ok(answered) => return Ok(answered),
+                Err(SendError::Unsent(_) | SendError::Lost(_)) if is_reused => {
+                    // A pooled connection that had died: a check may be sent again.
+                    connection =
+                        endpoint.origin.new_connection(&gate).await.map_err(|error| unconnected(&error))?;
+                }
+                Err(SendError::Unsent(error)) => return Err(unconnected(&error)),
+                Err(SendError::Lost(error)) => {
+                    return Err((judge_lost(), format!("the connection broke before an answer: {error}")));
+                }
+                Err(SendError::Refused) => {
+                    return Err((Judgement::SAYS_NOTHING, "overtaken by a change".to_owned()));
+                }
+            }
+        }
+    }
+
+    async fn send_on(
+        &self,
+        connection: Connection,
+        endpoint: &Endpoint,
+        code: &str,
+    ) -> Result<(Response<Incoming>, Returned), SendError> {
+        let mut headers = HeaderMap::new();
+        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        if endpoint.settings.protocol == Protocol::Anthropic {
+            headers.insert("anthropic-version", ANTHROPIC_VERSION);
+        }
+        let (method, target, body) = match self.method {
+            CheckMethod::ModelList | CheckMethod::Network => {
+                (Method::GET, PathAndQuery::from_static("/v1/models"), ReplayBody::default())
+            }
+            CheckMethod::Chat => {
+                headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+                let protocol = endpoint.settings.protocol;
+                let model = self.model.clone().or_else(|| endpoint.vitals.last_model());
+                let body = chat::request(protocol, model.as_deref(), code);
+                (Method::POST, chat::target(protocol), ReplayBody::new(vec![Bytes::from(body)]))
+            }
+        };
+        let request = endpoint.origin.request(method, &target, headers, body);
+        connection.send(request, self.attempt.stamp()).await
+    }
+
+    async fn judge(&self, response: Response<Incoming>, connection: Returned, code: &str) -> Meaning {
+        let (parts, body) = response.into_parts();
+        let status = parts.status;
+        let now = self.attempt.cluster().clock.shown_now();
+        let judged = judge_status(Call::Messages, CheckMethod::Chat, status, &parts.headers, now);
+        match self.method {
+            CheckMethod::Network if !is_refusal(status) => return Meaning::Passed,
+            CheckMethod::ModelList if lacks_model_list(status) => return Meaning::NoModelList,
+            CheckMethod::Network | CheckMethod::ModelList | CheckMethod::Chat => {}
+        }
+        let body = match Limited::new(body, ANSWER_BYTES_MAX).collect().await {
+            Ok(body) => body.to_bytes(),
+            Err(error) => return Meaning::Judged(judge_lost(), format!("the answer broke off: {error}")),
+        };
+        connection.give_back();
+        if let Some(judgement) = judged {
+            let line = ErrorText::of(&body).map_or_else(String::new, |error| format!(" {}", error.line()));
+            return Meaning::Judged(judgement, format!("{}{line}", status.as_u16()));
+        }
+        match self.method {
+            CheckMethod::Chat => judge_chat(&body, self.attempt.endpoint().settings.protocol, code),
+            CheckMethod::ModelList | CheckMethod::Network => judge_model_list(&body),
+        }
+    }
+
+    fn log(&self, verdict: &Verdict, text: &str, latency: Duration) {
+        let endpoint = self.attempt.endpoint().name();
+        let method = self.method.as_str();
+        let latency_ms = latency.as_millis() as u64;
+        match (self.attempt.is_trial(), verdict) {
+            (true, Verdict::Pass(_)) => info!(endpoint, method, latency_ms, "recovery check passed"),
+            (true, Verdict::Fail(_)) => {
+                info!(endpoint, method, latency_ms, error = text, "recovery check failed")
+            }
+            (true, Verdict::Neutral) => {
+                info!(endpoint, method, latency_ms, reason = text, "recovery check said nothing")
+            }
+            (false, Verdict::Pass(_)) => debug!(endpoint, method, latency_ms, "check passed"),
+            (false, Verdict::Fail(_)) => info!(endpoint, method, latency_ms, error = text, "check failed"),
+            (false, Verdict::Neutral) => {
+                debug!(endpoint, method, latency_ms, reason = text, "check said nothing")
+            }
+        }
+    }
+}
+
+fn is_refusal(status: StatusCode) -> bool {
+    matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
+}
+
+fn lacks_model_list(status: StatusCode) -> bool {
+    matches!(status, StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED)
+}
+
+/// 200 alone is nothing: relays answer so for a dead key.
+fn judge_chat(body: &[u8], protocol: Protocol, code: &str) -> Meaning {
+    if chat::says(protocol, body, code) {
+        return Meaning::Passed;
+    }
+    if let Some(error) = ErrorText::of(body) {
+        let judgement = judge_error_event(&error, CheckMethod::Chat);
+        return Meaning::Judged(judgement, format!("200 with an error: {}", error.line()));
+    }
+    let what = if body.trim_ascii().is_empty() {
+        "an empty body"
+    } else {
+        "an answer without the verification code"
+    };
+    Meaning::Judged(Judgement::invalid_response(CheckMethod::Chat), format!("200 with {what}"))
+}
+
+/// A list in either vendor's shape. A page instead is what a relay without a model list shows.
+fn judge_model_list(body: &[u8]) -> Meaning {
+    if let Some(error) = ErrorText::of(body) {
+        let judgement = judge_error_event(&error, CheckMethod::Chat);
+        return Meaning::Judged(judgement, format!("200 with an error: {}", error.line()));
+    }
+    match body.trim_ascii().first() {
+        Some(b'{' | b'[') => Meaning::Passed,
+        Some(_) => Meaning::NoModelList,
+        None => {
+            let judgement = Judgement::invalid_response(CheckMethod::Chat);
+            Meaning::Judged(judgement, "200 with an empty body".to_owned())
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! Checks: whether an endpoint that is down is back, and whether one that nobody used still works.
+//!
+//! The prober meets the proxy only in the endpoint's word: it claims a trial with one compare-exchange,
+//! sends the check that the word names, and reports what it came to like any other exchange.
+
+mod chat;
+mod check;
+mod round;
+mod schedule;
+
+pub use round::{CheckLine, CheckOutcome, check_round, start_round};
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use qcc_fsm::{CheckMethod, Tick};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::sleep_until;
+use tracing::{debug, info};
+
+use crate::cluster::{Attempt, Cluster, Endpoint};
+use crate::config::ClusterSettings;
+use check::Check;
+use schedule::Schedule;
+
+/// How many checks run at once, at most.
+const CHECKS_MAX: usize = 32;
+/// A trial's lease exceeds its time limit by this.
+const LEASE_MARGIN: Duration = Duration::from_secs(5);
+/// The longest sleep: deadlines that nobody acts on are renewed in time.
+const SLEEP_TICKS_MAX: u64 = 10 * 60 * 10;
+
+/// Checks a cluster's endpoints until `stop` turns true.
+pub fn spawn(cluster: Arc<Cluster>, mut stop: watch::Receiver<bool>) -> JoinHandle<()> {
+    let prober = Prober { cluster, permits: Arc::new(Semaphore::new(CHECKS_MAX)) };
+    tokio::spawn(async move {
+        tokio::select! {
+            () = prober.run() => {}
+            () = async { drop(stop.wait_for(|stop| *stop).await) } => {}
+        }
+    })
+}
+
+/// Checks an endpoint that is in service at once, as an operator asked.
+pub async fn check_now(cluster: &Arc<Cluster>, endpoint: &Arc<Endpoint>) {
+    if let Some(attempt) = Attempt::check(cluster, endpoint, CheckMethod::ModelList) {
+        Check::new(attempt, &cluster.settings()).run().await;
+    }
+}
+
+struct Prober {
+    cluster: Arc<Cluster>,
+    permits: Arc<Semaphore>,
+}
+
+impl Prober {
+    async fn run(self) {
+        let mut checks = JoinSet::new();
+        let mut schedule = Schedule::default();
+        loop {
+            // Before the look, so that no change falls between.
+            let changed = self.cluster.changed();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            let wake_at = self.look(&mut schedule, &mut checks);
+            tokio::select! {
+                () = changed => {}
+                () = sleep_until(self.cluster.clock.instant(wake_at)) => {}
+                Some(_) = checks.join_next() => {}
+            }
+        }
+    }
+
+    /// Starts what is due, and gives the next moment at which something will be.
+    fn look(&self, schedule: &mut Schedule, checks: &mut JoinSet<()>) -> Tick {
+        let settings = self.cluster.settings();
+        let roster = self.cluster.roster();
+        let mut wake_at = Tick(self.cluster.clock.now().0 + SLEEP_TICKS_MAX);
+        schedule.keep_only(roster.endpoints());
+        for endpoint in roster.endpoints() {
+            self.cluster.sweep(endpoint);
+            if let Some(check) = self.due(endpoint, schedule, &settings) {
+                let permits = self.permits.clone();
+                checks.spawn(async move {
+                    // Never closed; and at the limit, a claimed trial's lease outlasts the wait.
+                    let _permit = permits.acquire_owned().await;
+                    check.run().await;
+                });
+            }
+            let next = self.next_moment(endpoint, schedule);
+            wake_at = next.map_or(wake_at, |next| next.min(wake_at));
+        }
+        // Never twice within a tick: what is due now and can't be had is looked at again in the next one.
+        wake_at.max(Tick(self.cluster.clock.now().0 + 1))
+    }
+
+    fn due(
+        &self,
+        endpoint: &Arc<Endpoint>,
+        schedule: &mut Schedule,
+        settings: &ClusterSettings,
+    ) -> Option<Check> {
+        let now = self.cluster.clock.now();
+        let word = endpoint.health();
+        if endpoint.is_per_request() {
+            if word.is_sidelined() && schedule.is_news(endpoint, word.epoch) {
+                debug!(endpoint = endpoint.name(), billing = "per-request", "recovery check skipped");
+            }
+            return None;
+        }
+        if word.is_sidelined() {
+            return self.due_trial(endpoint, now, settings);
+        }
+        let is_due = word.is_available() && schedule.is_due(endpoint, now, settings.health.check_interval);
+        // Where there is no model list, only a chat could be sent, and nobody asked for one.
+        if !is_due || endpoint.vitals.lacks_model_list() {
+            return None;
+        }
+        let attempt = Attempt::check(&self.cluster, endpoint, CheckMethod::ModelList)?;
+        Some(Check::new(attempt, settings))
+    }
+
+    fn due_trial(&self, endpoint: &Arc<Endpoint>, now: Tick, settings: &ClusterSettings) -> Option<Check> {
+        if endpoint.vitals.cooldown.is_active(now) || self.permits.available_permits() == 0 {
+            return None;
+        }
+        let lease = settings.health.check_timeout + LEASE_MARGIN;
+        let attempt = Attempt::trial_by_prober(&self.cluster, endpoint, lease)?;
+        let method = attempt.method().map(CheckMethod::as_str);
+        let reason = format!("failed via {}", method.unwrap_or_default());
+        info!(endpoint = endpoint.name(), method, reason, "recovery check");
+        Some(Check::new(attempt, settings))
+    }
+
+    fn next_moment(&self, endpoint: &Arc<Endpoint>, schedule: &Schedule) -> Option<Tick> {
+        let now = self.cluster.clock.now();
+        let word = endpoint.health();
+        let due = word.due().map(|deadline| now + deadline.remaining(now));
+        if word.is_sidelined() {
+            // A deadline that only a user's request acts on is no moment of the prober's.
+            let acts = !endpoint.is_per_request() || word.trial;
+            return due.filter(|_| acts).map(|due| due.max(endpoint.vitals.cooldown.until()));
+        }
+        let idle = schedule.next(endpoint).filter(|_| word.is_available() && !endpoint.is_per_request());
+        due.into_iter().chain(idle).min()
+    }
+}
