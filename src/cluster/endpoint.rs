@@ -68,6 +68,17 @@ impl Endpoint {
         self.vitals.cell.load()
     }
 
+    /// Keeps the text of a failure. An upstream may repeat our key in it, which is then left out: the
+    /// text goes into the status and the log.
+    pub fn note_error(&self, text: &str) {
+        self.vitals.note_error(self.without_key(text));
+    }
+
+    /// The text without this endpoint's key.
+    pub fn without_key(&self, text: &str) -> String {
+        text.replace(self.settings.api_key.expose(), "[key]")
+    }
+
     /// The check that its connections make before the first byte of a request.
     pub fn admission(&self) -> Arc<dyn Admission> {
         self.vitals.clone()
