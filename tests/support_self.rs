@@ -7,7 +7,7 @@ use serde_json::json;
 use support::client::{BodyEnd, raw_request};
 use support::http::{Head, chunk, dechunk};
 use support::upstream::next_arrival;
-use support::{Answer, End, Gate, Raw, Recorded, Upstream, llm};
+use support::{Answer, Client, End, Gate, Raw, Recorded, Upstream, llm};
 
 async fn connect(upstream: &Upstream) -> Raw<tokio::net::TcpStream> {
     Raw::connect(&upstream.address().to_string()).await
@@ -194,6 +194,47 @@ async fn a_chat_check_gets_its_code_back_in_each_protocol() {
         assert!(answer.contains("AB12Z9") && !answer.contains("abc123"), "{path}: {answer}");
     }
     assert!(upstream.requests().iter().all(|request| request.is_chat_check()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clients_tell_a_whole_answer_from_a_broken_one() {
+    let gate = Gate::new("held");
+    let held = gate.clone();
+    let upstream = Upstream::start(llm::on_post(move |request| match () {
+        () if request.says("fin") => Answer::new(200).body("whole").cut_at(3, End::Fin),
+        () if request.says("chunks") => Answer::events(["one", "two"]).ending(End::Fin),
+        () if request.says("held") => Answer::new(200).after(&held),
+        () => llm::healthy(request),
+    }));
+    let client = Client::at(&upstream.url());
+    assert!(client.ask("good").await.whole);
+    let streamed = client.ask_streamed("good").await;
+    assert_eq!((streamed.whole, streamed.text()), (true, llm::message_events(&["hello"]).concat()));
+    let fin = client.ask("fin").await;
+    assert_eq!((fin.whole, fin.text().as_str()), (false, "who"));
+    assert!(!client.ask("chunks").await.whole);
+    let asking = client.asking("held");
+    gate.arrived(1).await;
+    assert!(!asking.is_answered());
+    asking.leave().await;
+    support::eventually("the leaving is seen", || upstream.users().last().unwrap().was_abandoned()).await;
+}
+
+#[test]
+fn a_configuration_is_written_as_told() {
+    let cluster = support::Cluster::tiers([support::Endpoint::at("a", "http://x").line("weight = 5")])
+        .health("check_interval = '1s'")
+        .line("queue_timeout = '1s'")
+        .timeouts("idle = '1s'");
+    let text: toml::Table = cluster.render().parse().unwrap();
+    let work = &text["clusters"]["work"];
+    assert_eq!((work["queue_timeout"].as_str(), work["listen"].as_str()), (Some("1s"), Some("127.0.0.1:0")));
+    assert_eq!(work["health"]["check_interval"].as_str(), Some("1s"));
+    assert_eq!(work["timeouts"]["idle"].as_str(), Some("1s"));
+    let endpoint = &work["endpoints"][0];
+    assert_eq!((endpoint["priority"].as_integer(), endpoint["weight"].as_integer()), (Some(1), Some(5)));
+    assert_eq!(endpoint["api_key"]["env"].as_str(), Some("QCC_TEST_KEY_A"));
+    assert_eq!(cluster.environment(), [("QCC_TEST_KEY_A".into(), "sk-key-of-a-0123456789".into())]);
 }
 
 #[tokio::test]

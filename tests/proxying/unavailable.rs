@@ -63,7 +63,7 @@ async fn where_only_keys_are_refused_waiting_is_no_use_and_nobody_is_told_to_log
         assert_no_endpoint(&reply, 403, "false");
         let body = reply.json();
         assert_eq!((&body["type"], &body["error"]["type"]), (&"error".into(), &"permission_error".into()));
-        assert!(message(&body).contains('a') && message(&body).contains("key"), "{body:#}");
+        assert!(message(&body).contains("key"), "{body:#}");
         assert_eq!((a.posts().len(), b.posts().len()), (0, 0), "{status}");
     }
 }

@@ -85,10 +85,14 @@ pub struct Client {
 
 impl Client {
     pub fn of(qcc: &Qcc) -> Self {
+        Self::at(&qcc.url())
+    }
+
+    pub fn at(base: &str) -> Self {
         // A little over the tests' own limit, whose failure says more.
         let builder = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none());
         let http = builder.retry(reqwest::retry::never()).timeout(LIMIT * 2).build().expect("a client");
-        Self { http, base: qcc.url() }
+        Self { http, base: base.into() }
     }
 
     pub fn post(&self, path: &str, body: &Value) -> reqwest::RequestBuilder {

@@ -117,6 +117,11 @@ impl Qcc {
         &self.home
     }
 
+    /// Ends the process and keeps its files, for another start.
+    pub fn into_home(self) -> Home {
+        self.home
+    }
+
     pub fn run(&self, args: &[&str]) -> Done {
         self.home.run(args)
     }
@@ -160,6 +165,11 @@ impl Qcc {
 
     pub fn stderr(&self) -> String {
         self.process.stderr()
+    }
+
+    /// Sends a signal by its name: `TERM`, `HUP`, …
+    pub fn signal(&self, name: &str) {
+        self.process.signal(name);
     }
 
     pub fn sigterm(&self) {
