@@ -43,6 +43,28 @@ async fn endpoints_of_one_tier_share_the_work() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn weight_is_how_much_of_the_work_an_endpoint_gets() {
+    let (heavy, light) = (Upstream::healthy(), Upstream::healthy());
+    let cluster = Cluster::new("work")
+        .endpoint(Endpoint::new("heavy", &heavy).line("weight = 1000"))
+        .endpoint(Endpoint::new("light", &light).line("weight = 10"));
+    let (_qcc, client) = started(cluster);
+    let gate = Gate::new("answers");
+    for upstream in [&heavy, &light] {
+        let held = gate.clone();
+        upstream.set(move |request| llm::healthy(request).after(&held));
+    }
+    let asking: Vec<_> = (0..40).map(|number| client.asking(&format!("weighed {number}"))).collect();
+    gate.arrived(40).await;
+    let (at_heavy, at_light) = (heavy.users().len(), light.users().len());
+    gate.open();
+    assert!(at_heavy > at_light * 2, "{at_heavy} at the heavy one, {at_light} at the light one");
+    for asking in asking {
+        assert_eq!(asking.reply().await.status, 200);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_path_goes_only_to_endpoints_of_its_protocol() {
     let (a, o) = (Upstream::healthy(), Upstream::healthy());
     let (_qcc, client) = started(Cluster::tiers([Endpoint::new("o", &o).openai(), Endpoint::new("a", &a)]));
