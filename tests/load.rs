@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use support::upstream::next_arrival;
+use support::recorded::next_arrival;
 use support::{Client, Cluster, Endpoint, Gate, Qcc, Upstream, eventually, llm};
 use tokio::task::JoinSet;
 

@@ -113,14 +113,11 @@ async fn everything_happens(qcc: &Qcc, refusing: &Upstream) {
     broken.extend_from_slice(KEY.as_bytes());
     raw.send(broken).await;
     let _ = raw.read_reply().await;
-    for name in ["refusing", "failing", "closed"] {
+    let before = refusing.requests().len();
+    for name in ["refusing", "closed"] {
         qcc.command("recheck", name);
     }
-    let checks = refusing.requests().len();
-    eventually("a check that is refused", || {
-        refusing.requests().len() > checks || !refusing.posts().is_empty()
-    })
-    .await;
+    eventually("a check that is refused", || refusing.requests().len() > before).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -151,7 +148,6 @@ async fn no_key_comes_out_anywhere_even_at_trace() {
         &["config", "check"],
         &["config", "path"],
         &["endpoint", "drain", "nosuch"],
-        &["endpoint", "disable", "cutting"],
     ] {
         let done = qcc.run(args);
         assert_clean(&format!("qcc {args:?}"), &format!("{}{}", done.stdout, done.stderr));
@@ -160,6 +156,9 @@ async fn no_key_comes_out_anywhere_even_at_trace() {
     for path in ["/status", "/metrics", "/events", "/", "/nosuch"] {
         let reply = exchange(client.get(path)).await;
         assert_clean(path, &format!("{:?}{}", reply.headers, reply.text()));
+    }
+    for (name, _) in named {
+        qcc.command("disable", name);
     }
     let own = exchange(Client::of(&qcc).post("/v1/messages", &llm::message("nobody is left"))).await;
     assert!(own.own_error().is_some(), "{own:?}");

@@ -6,7 +6,7 @@ mod support;
 use serde_json::json;
 use support::client::{BodyEnd, raw_request};
 use support::http::{Head, chunk, dechunk};
-use support::upstream::next_arrival;
+use support::recorded::next_arrival;
 use support::{Answer, Client, End, Gate, Raw, Recorded, Upstream, llm};
 
 async fn connect(upstream: &Upstream) -> Raw<tokio::net::TcpStream> {

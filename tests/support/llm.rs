@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::answer::Answer;
-use super::upstream::Recorded;
+use super::recorded::Recorded;
 
 /// What tells a test's request from the program's own checks.
 const MARK: &str = "qcc-user";

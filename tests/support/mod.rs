@@ -13,6 +13,7 @@ pub mod http;
 pub mod llm;
 pub mod process;
 pub mod proxy;
+pub mod recorded;
 pub mod upstream;
 
 pub use answer::{Answer, End};
@@ -20,7 +21,8 @@ pub use client::{Client, Raw, Reply, exchange};
 pub use config::{Cluster, Endpoint};
 pub use gate::Gate;
 pub use proxy::Qcc;
-pub use upstream::{Recorded, Upstream};
+pub use recorded::Recorded;
+pub use upstream::Upstream;
 
 use std::future::Future;
 use std::time::{Duration, Instant};
