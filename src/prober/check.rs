@@ -90,7 +90,7 @@ impl Check {
                 (Verdict::Neutral, "has no model list".to_owned())
             }
             Meaning::Judged(judgement, text) => {
-                let text = endpoint.without_key(&text);
+                let text = endpoint.shown(&text);
                 let judgement = self.found_by_this(judgement);
                 if judgement.speaks_of_endpoint() {
                     endpoint.note_error(&text);
