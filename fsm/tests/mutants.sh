@@ -7,14 +7,13 @@ export LOOM_MAX_PREEMPTIONS=3
 
 # run TARGET FEATURES TEST: builds, which must work; prints what the test came to: ok or FAILED.
 run() {
-    local target=$1 features=$2 test=$3 flags=() log
+    local target=$1 features=$2 test=$3 log
     export RUSTFLAGS=
     if [[ $target == loom ]]; then
         export RUSTFLAGS='--cfg loom'
-        flags=(--release)
         features=$features,look-by-rmw
     fi
-    local build=(cargo test --quiet -p qcc-fsm --test "$target" --features "$features" "${flags[@]}")
+    local build=(cargo test --quiet -p qcc-fsm --test "$target" --features "$features")
     if ! log=$("${build[@]}" --no-run 2>&1); then
         printf '%s\n' "$log" >&2
         return 1
