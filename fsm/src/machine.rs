@@ -341,12 +341,17 @@ impl Context<'_> {
         }
     }
 
+    /// The state stays in sight. A drain keeps the counters too; the trial in flight ends with the epoch.
     fn put_aside(&mut self, admin: Admin) -> Outcome<State> {
-        if self.word.admin != admin {
-            let method = self.word.method.filter(|_| self.word.state != State::Healthy);
-            self.word = Snapshot { admin, method, failures: 0, passes: 0, trial: false, ..self.word };
-            self.advance();
+        if self.word.admin == admin {
+            return Outcome::Handled;
         }
+        self.word = Snapshot { admin, trial: false, ..self.word };
+        if admin == Admin::Disabled {
+            let method = self.word.method.filter(|_| self.word.state != State::Healthy);
+            self.word = Snapshot { method, failures: 0, passes: 0, ..self.word };
+        }
+        self.advance();
         Outcome::Handled
     }
 

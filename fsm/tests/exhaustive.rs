@@ -132,9 +132,13 @@ fn operator(word: Snapshot, command: AdminCommand) -> Snapshot {
 }
 
 fn put_aside(word: Snapshot, admin: Admin) -> Snapshot {
-    // A method beside no failures would mean nothing.
-    let method = if word.state == State::Healthy { None } else { word.method };
-    Snapshot { admin, method, failures: 0, passes: 0, trial: false, epoch: after(word.epoch), ..word }
+    let aside = Snapshot { admin, trial: false, epoch: after(word.epoch), ..word };
+    match (admin, word.state) {
+        // A method beside no failures would mean nothing.
+        (Admin::Disabled, State::Healthy) => Snapshot { method: None, failures: 0, passes: 0, ..aside },
+        (Admin::Disabled, _) => Snapshot { failures: 0, passes: 0, ..aside },
+        (Admin::Active | Admin::Draining, _) => aside,
+    }
 }
 
 fn out_of_service(word: Snapshot, failure: &Failure, now: Tick, policy: &Policy) -> Snapshot {

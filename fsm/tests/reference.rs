@@ -220,9 +220,12 @@ impl Naive {
         if let Some(admin) = put_aside {
             if self.admin != admin {
                 self.admin = admin;
-                (self.failures, self.passes, self.lease) = (0, 0, None);
-                if self.state == State::Healthy {
-                    self.method = None;
+                self.lease = None;
+                if admin == Admin::Disabled {
+                    (self.failures, self.passes) = (0, 0);
+                    if self.state == State::Healthy {
+                        self.method = None;
+                    }
                 }
                 self.epoch += 1;
             }
