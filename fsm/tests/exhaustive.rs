@@ -3,6 +3,7 @@
 //! The table below is written from the contract (`docs/health.md`), row by row and without cleverness. It
 //! shares nothing with the machine but the types and [`Policy::wait`], whose bounds are tested apart.
 #![cfg(not(loom))]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests may panic")]
 
 mod support;
 

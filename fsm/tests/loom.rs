@@ -12,6 +12,7 @@
 //! between its exchange and a chooser's earlier load, so that fewer outcomes appear ([`FORM_SEES_ALL`]); with
 //! the first look as a read-modify-write all of them do, but no first look is ever an old one.
 #![cfg(loom)]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests may panic")]
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
@@ -434,7 +435,7 @@ fn a_trial_that_breaks_after_its_pass_races_traffic() {
         let chooser = thread::spawn({
             let cell = cell.clone();
             move || {
-                let Some(mut ticket) = cell.admit(now) else { return None };
+                let mut ticket = cell.admit(now)?;
                 Some(said(cell.report(&mut ticket, PASS, now, &policy())))
             }
         });

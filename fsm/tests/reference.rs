@@ -4,6 +4,7 @@
 //! wraps of the word's deadline; an operator interferes. After each step the cell must show what the
 //! reference shows, and each of the invariants S1–S10 is asserted by its name.
 #![cfg(not(loom))]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests may panic")]
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, FileFailurePersistence};
@@ -444,7 +445,7 @@ impl Naive {
 
 /// One of the newest eight tickets mostly: old ones are stale for good.
 fn pick(at: usize, len: usize) -> usize {
-    let newest = len.min(if at % 5 == 0 { len } else { 2 });
+    let newest = len.min(if at.is_multiple_of(5) { len } else { 2 });
     len - 1 - at % newest
 }
 
