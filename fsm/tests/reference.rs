@@ -286,7 +286,7 @@ fn strength(method: Option<CheckMethod>) -> u8 {
 
 fn any_policy() -> impl Strategy<Value = Policy> {
     let billing = prop_oneof![2 => Just(Billing::PerToken), 1 => Just(Billing::PerRequest)];
-    (billing, 1..=15_u8, 1..=7_u8, prop::bool::weighted(0.7), any::<u64>()).prop_map(
+    (billing, 1..=15_u8, 1..=7_u8, prop::bool::weighted(0.5), any::<u64>()).prop_map(
         |(billing, failures, passes, usual, seed)| {
             let policy = Policy::new(billing).with_seed(seed);
             if usual {
@@ -317,7 +317,9 @@ fn any_verdict() -> impl Strategy<Value = Verdict> {
     ]
 }
 
-fn any_step() -> impl Strategy<Value = Step> {
+/// What is likely next depends on the state: a sidelined endpoint is waited for, claimed and tried more often
+/// than chance would have it, or no sequence would ever end a recovery of several trials.
+fn any_step(naive: &Naive) -> impl Strategy<Value = Step> + use<> {
     let wait = prop_oneof![
         3 => 0..12_u64,
         4 => 10..700_u64,
@@ -332,16 +334,24 @@ fn any_step() -> impl Strategy<Value = Step> {
         1 => Just(AdminCommand::Reset),
     ];
     let lease = prop_oneof![4 => 50..300_u32, 1 => 0..3_u32, 1 => any::<u32>()];
+    let sidelined = naive.admin == Admin::Active && !naive.is_available();
+    let (waits, in_flight) = (sidelined && naive.lease.is_none(), naive.lease.is_some());
+    let due_in = naive.due.saturating_sub(naive.now);
+    let likely = |condition: bool, weight: u32| if condition { weight } else { 1 };
+    let passed = prop_oneof![Just(Evidence::Traffic), Just(Evidence::Check(CheckMethod::Chat))];
     prop_oneof![
         4 => Just(Step::Admit),
-        8 => (prop::sample::select(&Claimant::ALL[..]), lease).prop_map(|(by, lease)| Step::Claim(by, lease)),
-        14 => (0..1000_usize, any_verdict()).prop_map(|(at, verdict)| Step::Report(at, verdict)),
+        likely(waits, 12) => (prop::sample::select(&Claimant::ALL[..]), lease)
+            .prop_map(|(by, lease)| Step::Claim(by, lease)),
+        likely(waits, 8) => Just(Step::Wait(due_in)),
+        likely(in_flight, 16) => passed.prop_map(|evidence| Step::Report(1000, Verdict::Pass(evidence))),
+        likely(!waits, 14) => (0..1000_usize, any_verdict()).prop_map(|(at, verdict)| Step::Report(at, verdict)),
         1 => (0..1000_usize).prop_map(Step::Drop),
         1 => (0..1000_usize).prop_map(Step::Leak),
-        8 => wait.prop_map(Step::Wait),
+        3 => wait.prop_map(Step::Wait),
         2 => Just(Step::Sweep),
         1 => Just(Step::Recheck),
-        1 => command.prop_map(Step::Command),
+        likely(naive.admin != Admin::Active, 8) => command.prop_map(Step::Command),
         1 => any::<u16>().prop_map(|span| Step::CoolDown(u32::from(span))),
         1 => Just(Step::LastResortTurn),
     ]
@@ -355,8 +365,8 @@ impl ReferenceStateMachine for Naive {
         (any_policy(), 0..1_u64 << 24).prop_map(|(policy, now)| Self::new(policy, now)).boxed()
     }
 
-    fn transitions(_: &Self) -> BoxedStrategy<Step> {
-        any_step().boxed()
+    fn transitions(naive: &Self) -> BoxedStrategy<Step> {
+        any_step(naive).boxed()
     }
 
     fn apply(mut naive: Self, step: &Step) -> Self {
@@ -443,9 +453,9 @@ impl Naive {
     }
 }
 
-/// One of the newest eight tickets mostly: old ones are stale for good.
+/// One of the two newest tickets mostly, the very newest for 1000: old ones are stale for good.
 fn pick(at: usize, len: usize) -> usize {
-    let newest = len.min(if at.is_multiple_of(5) { len } else { 2 });
+    let newest = len.min(if at % 5 == 1 { len } else { 2 });
     len - 1 - at % newest
 }
 
