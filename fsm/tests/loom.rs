@@ -1,4 +1,4 @@
-//! The cell under every interleaving of two to four threads.
+//! The cell under the interleavings of two to four threads, of up to three preemptions each.
 //!
 //! Each test collects the outcomes of all executions and asserts that set: a model that explored less than
 //! it seems to would show in what it did not see. Run both ways:
