@@ -38,8 +38,7 @@ pub fn next(word: Word, event: &Event, now: Tick, policy: &Policy) -> Word {
     let mut state = context.word.state;
     match state.handle(&mut Machine, event, &mut context) {
         Outcome::Transition(to) => {
-            context.word.state = to;
-            context.advance();
+            context.change_state(to);
             context.word.encode()
         }
         Outcome::Handled | Outcome::Super => context.word.encode(),
@@ -194,6 +193,15 @@ impl Context<'_> {
         self.word.epoch = self.word.epoch.next();
     }
 
+    /// The first pass opens no new period: what else was sent while nothing was known still counts.
+    fn change_state(&mut self, to: State) {
+        let first_pass = (self.word.state, to) == (State::Unknown, State::Healthy);
+        self.word.state = to;
+        if !first_pass {
+            self.advance();
+        }
+    }
+
     fn advance_for_claim(&mut self) {
         if !mutant::CLAIM_KEEPS_EPOCH {
             self.advance();
@@ -250,7 +258,8 @@ impl Context<'_> {
     /// cause stays.
     fn leave_service(&mut self, failure: &Failure) -> Outcome<State> {
         let refused = self.word.cause.filter(|cause| cause.is_decisive());
-        let kept = refused.filter(|_| failure.method == CheckMethod::Network);
+        let by_network = failure.method == CheckMethod::Network && !failure.cause.is_decisive();
+        let kept = refused.filter(|_| by_network);
         let cause = kept.unwrap_or(failure.cause);
         let wait = self.policy.wait(cause, failure.resets_in, self.word.level, self.word.epoch);
         self.word.cause = Some(cause);
@@ -272,15 +281,17 @@ impl Context<'_> {
         self.due_in(Policy::TRIAL_PAUSE)
     }
 
+    /// A check of a stronger method counts: the chat check stands in for a model list that an endpoint
+    /// turns out not to have.
     fn pass_trial(&mut self, evidence: Evidence) -> Outcome<State> {
-        let by_another_method = match evidence {
-            Evidence::Traffic => false,
-            Evidence::Check(method) => self.word.method != Some(method),
-        };
         if !self.word.trial {
             return Outcome::Handled;
         }
-        if by_another_method {
+        let is_too_weak = match evidence {
+            Evidence::Traffic => false,
+            Evidence::Check(method) => Some(method) < self.word.method,
+        };
+        if is_too_weak {
             return self.release_trial();
         }
         self.word.passes = saturated(self.word.passes, 1, layout::PASSES);
@@ -292,8 +303,9 @@ impl Context<'_> {
     }
 
     fn back_in_service(&mut self) -> Outcome<State> {
-        self.word = Snapshot { level: self.word.level, epoch: self.word.epoch, ..Word::default().decode() };
-        if self.word.level > 0 {
+        let Snapshot { state, level, epoch, .. } = self.word;
+        self.word = Snapshot { state, level, epoch, ..Word::default().decode() };
+        if level > 0 {
             self.word.deadline = Deadline::after(self.now, Policy::DECAY);
         }
         Outcome::Transition(State::healthy())
@@ -329,11 +341,17 @@ impl Context<'_> {
         }
     }
 
+    /// The state stays in sight. A drain keeps the counters too; the trial in flight ends with the epoch.
     fn put_aside(&mut self, admin: Admin) -> Outcome<State> {
-        if self.word.admin != admin {
-            self.word = Snapshot { admin, failures: 0, passes: 0, trial: false, ..self.word };
-            self.advance();
+        if self.word.admin == admin {
+            return Outcome::Handled;
         }
+        self.word = Snapshot { admin, trial: false, ..self.word };
+        if admin == Admin::Disabled {
+            let method = self.word.method.filter(|_| self.word.state != State::Healthy);
+            self.word = Snapshot { method, failures: 0, passes: 0, ..self.word };
+        }
+        self.advance();
         Outcome::Handled
     }
 

@@ -152,7 +152,7 @@ impl Epoch {
 pub struct Word(pub(crate) u64);
 
 impl Word {
-    /// The word of these 64 bits, or none when they are not of a word that the machine can reach.
+    /// The word of these 64 bits, or none when some field holds a value that has no name.
     pub fn from_bits(bits: u64) -> Option<Self> {
         let word = Self(bits);
         (word.decode().encode() == word).then_some(word)
