@@ -39,9 +39,10 @@ fn choosing(criterion: &mut Criterion) {
     for endpoints in [10, 1_000, 10_000] {
         for down_percent in [0, 50, 99] {
             let cluster = cluster(endpoints, down_percent);
+            let now = cluster.clock.now();
             let id = BenchmarkId::new(format!("{endpoints} endpoints"), format!("{down_percent} % down"));
             group.bench_function(id, |bencher| {
-                bencher.iter(|| match cluster.choose(black_box(&wanted), &[]) {
+                bencher.iter(|| match cluster.choose(black_box(&wanted), &[], now) {
                     Choice::Go(attempt) => drop(black_box(attempt)),
                     Choice::Wait { .. } | Choice::Nothing => {}
                 });

@@ -85,7 +85,7 @@ impl Proxy {
             let changed = self.cluster.changed();
             tokio::pin!(changed);
             changed.as_mut().enable();
-            let at = match self.cluster.choose(wanted, &journey.tried) {
+            let at = match self.cluster.choose(wanted, &journey.tried, self.cluster.clock.now()) {
                 Choice::Go(attempt) => return Some(attempt),
                 Choice::Nothing => return None,
                 Choice::Wait { at } => at.map(|tick| self.cluster.clock.instant(tick)),
