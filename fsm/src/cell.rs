@@ -1,7 +1,7 @@
 //! The atomic word and the one loop that writes it.
 
 use crate::event::{AdminCommand, Claimant, Event, Verdict};
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::{AtomicU64, Ordering, const_unless_modelled};
 use crate::word::{Admin, Epoch, Snapshot, Word};
 use crate::{Policy, Tick, Ticks, mutant, next};
 
@@ -121,16 +121,11 @@ impl Default for HealthCell {
 }
 
 impl HealthCell {
-    #[cfg(not(loom))]
-    /// An endpoint of which nothing is known.
-    pub const fn new() -> Self {
-        Self { word: AtomicU64::new(0) }
-    }
-
-    #[cfg(loom)]
-    /// An endpoint of which nothing is known.
-    pub fn new() -> Self {
-        Self { word: AtomicU64::new(0) }
+    const_unless_modelled! {
+        /// An endpoint of which nothing is known.
+        pub fn new() -> Self {
+            Self { word: AtomicU64::new(0) }
+        }
     }
 
     /// All of the health, of one moment.
