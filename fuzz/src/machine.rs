@@ -159,7 +159,7 @@ impl Endpoint {
     fn leak(&mut self, input: &mut Input<'_>) {
         let which = usize::from(input.byte());
         if !self.sent.is_empty() {
-            drop(self.sent.remove(which % self.sent.len()));
+            self.sent.remove(which % self.sent.len());
         }
     }
 
@@ -203,6 +203,8 @@ impl Endpoint {
         assert!(after.deadline.remaining(self.now) <= Deadline::HORIZON);
         let (from, to) = (before.state, after.state);
         assert!(from != State::Unhealthy || to != State::Healthy, "S3: {before:?} to {after:?}");
+        let below = after.failures < self.policy.failure_threshold();
+        assert!(to != State::Healthy || below, "healthy with failures enough to leave service");
         let steps = after.epoch.get().wrapping_sub(before.epoch.get()) & layout::EPOCH.max() as u32;
         assert!(steps <= 1 && (steps == 1 || from == to && before.admin == after.admin));
         assert!(steps == 1 || before.trial == after.trial, "a trial that begins or ends in silence");
