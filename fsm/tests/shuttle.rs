@@ -3,6 +3,7 @@
 //!
 //! Shuttle takes every atomic operation for sequentially consistent; orderings are loom's concern.
 #![cfg(not(loom))]
+#![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
