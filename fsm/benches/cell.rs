@@ -5,7 +5,7 @@
 //! of which writes.
 
 use std::hint::black_box;
-use std::sync::{Arc, Barrier, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Barrier, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -19,19 +19,29 @@ const FAIL: Verdict = Verdict::Fail(Failure::new(Cause::Server, CheckMethod::Cha
 /// The cell, and what else it could have been.
 trait Health: Default + Send + Sync + 'static {
     const NAME: &'static str;
+    type Permit: Send;
     fn is_available(&self) -> bool;
-    fn exchange(&self, verdict: Verdict, policy: &Policy) -> bool;
+    fn admit(&self) -> Option<Self::Permit>;
+    fn report(&self, permit: Self::Permit, verdict: Verdict, policy: &Policy) -> bool;
+
+    fn exchange(&self, verdict: Verdict, policy: &Policy) -> bool {
+        self.admit().is_some_and(|permit| self.report(permit, verdict, policy))
+    }
 }
 
 impl Health for HealthCell {
     const NAME: &'static str = "cell";
+    type Permit = Ticket;
 
     fn is_available(&self) -> bool {
         self.load().is_available()
     }
 
-    fn exchange(&self, verdict: Verdict, policy: &Policy) -> bool {
-        let Some(mut ticket) = self.admit(NOW) else { return false };
+    fn admit(&self) -> Option<Ticket> {
+        self.admit(NOW)
+    }
+
+    fn report(&self, mut ticket: Ticket, verdict: Verdict, policy: &Policy) -> bool {
         self.report(&mut ticket, verdict, NOW, policy) == Outcome::Stays
     }
 }
@@ -47,13 +57,18 @@ impl Locked {
 
 impl Health for Locked {
     const NAME: &'static str = "mutex";
+    type Permit = Stamp;
 
     fn is_available(&self) -> bool {
         self.lock().decode().is_available()
     }
 
-    fn exchange(&self, verdict: Verdict, policy: &Policy) -> bool {
-        let Some(event) = admitted(*self.lock(), verdict) else { return false };
+    fn admit(&self) -> Option<Stamp> {
+        admitted(*self.lock())
+    }
+
+    fn report(&self, stamp: Stamp, verdict: Verdict, policy: &Policy) -> bool {
+        let event = Event::Verdict { stamp, verdict };
         let mut word = self.lock();
         *word = next(*word, &event, NOW, policy);
         true
@@ -72,13 +87,18 @@ impl ReadLocked {
 
 impl Health for ReadLocked {
     const NAME: &'static str = "rwlock";
+    type Permit = Stamp;
 
     fn is_available(&self) -> bool {
         self.read().decode().is_available()
     }
 
-    fn exchange(&self, verdict: Verdict, policy: &Policy) -> bool {
-        let Some(event) = admitted(self.read(), verdict) else { return false };
+    fn admit(&self) -> Option<Stamp> {
+        admitted(self.read())
+    }
+
+    fn report(&self, stamp: Stamp, verdict: Verdict, policy: &Policy) -> bool {
+        let event = Event::Verdict { stamp, verdict };
         let seen = self.read();
         if next(seen, &event, NOW, policy) != seen {
             let mut word = self.0.write().unwrap_or_else(PoisonError::into_inner);
@@ -93,13 +113,18 @@ struct Swapped(ArcSwap<Word>);
 
 impl Health for Swapped {
     const NAME: &'static str = "arc-swap";
+    type Permit = Stamp;
 
     fn is_available(&self) -> bool {
         self.0.load().decode().is_available()
     }
 
-    fn exchange(&self, verdict: Verdict, policy: &Policy) -> bool {
-        let Some(event) = admitted(**self.0.load(), verdict) else { return false };
+    fn admit(&self) -> Option<Stamp> {
+        admitted(**self.0.load())
+    }
+
+    fn report(&self, stamp: Stamp, verdict: Verdict, policy: &Policy) -> bool {
+        let event = Event::Verdict { stamp, verdict };
         let seen = **self.0.load();
         if next(seen, &event, NOW, policy) != seen {
             self.0.rcu(|word| next(**word, &event, NOW, policy));
@@ -108,9 +133,9 @@ impl Health for Swapped {
     }
 }
 
-fn admitted(word: Word, verdict: Verdict) -> Option<Event> {
+fn admitted(word: Word) -> Option<Stamp> {
     let word = word.decode();
-    word.is_available().then(|| Event::Verdict { stamp: Stamp::new(word.epoch, NOW), verdict })
+    word.is_available().then(|| Stamp::new(word.epoch, NOW))
 }
 
 fn policy() -> Policy {
@@ -140,33 +165,65 @@ fn one_thread<H: Health>(c: &mut Criterion) {
 }
 
 fn two_threads<H: Health>(c: &mut Criterion) {
+    let none = |_: &H, _: u64| ();
     c.bench_function(&format!("2 threads: decide/{}", H::NAME), |b| {
-        b.iter_custom(|n| on_two_threads(n, |health: &H, _| health.is_available()));
+        b.iter_custom(|n| {
+            on_two_threads(n, none, |health, (), _| (0..n).for_each(|_| done(health.is_available())))
+        });
     });
     c.bench_function(&format!("2 threads: admit + pass/{}", H::NAME), |b| {
-        b.iter_custom(|n| on_two_threads(n, |health: &H, policy| health.exchange(PASS, policy)));
+        b.iter_custom(|n| {
+            on_two_threads(n, none, |health, (), policy| {
+                (0..n).for_each(|_| done(health.exchange(PASS, policy)));
+            })
+        });
     });
     // A pass after each failure keeps it in service, and keeps nearly every report a write.
     c.bench_function(&format!("2 threads: fail, then pass/{}", H::NAME), |b| {
         b.iter_custom(|n| {
-            on_two_threads(n, |health: &H, policy| {
-                black_box(health.exchange(FAIL, policy));
-                health.exchange(PASS, policy)
+            on_two_threads(n, none, |health, (), policy| {
+                for _ in 0..n {
+                    done(health.exchange(FAIL, policy));
+                    done(health.exchange(PASS, policy));
+                }
             })
+        });
+    });
+    // Everything that is in flight fails at once: a few reports decide, the rest come too late.
+    c.bench_function(&format!("2 threads: a burst of failures/{}", H::NAME), |b| {
+        b.iter_custom(|n| {
+            let rounds = n.div_ceil(BURST);
+            let permits = |health: &H, n| (0..n).filter_map(|_| health.admit()).collect::<Vec<_>>();
+            let round = |_| {
+                on_two_threads(BURST, permits, |health, permits, policy| {
+                    permits.into_iter().for_each(|permit| done(health.report(permit, FAIL, policy)));
+                })
+            };
+            let spent: Duration = (0..rounds).map(round).sum();
+            spent.mul_f64(n as f64 / (rounds * BURST) as f64)
         });
     });
 }
 
-/// How long it takes until both threads have done `act` so many times.
-fn on_two_threads<H: Health>(times: u64, act: impl Fn(&H, &Policy) -> bool + Sync) -> Duration {
-    let health: Arc<H> = Arc::new(healthy());
-    let (start, policy) = (Barrier::new(2), policy());
+const BURST: u64 = 50_000;
+
+/// Keeps an answer from being optimised away.
+fn done(answer: bool) {
+    black_box(answer);
+}
+
+/// How long it takes until both threads have done `act`, each with what it prepared before.
+fn on_two_threads<H: Health, P>(
+    times: u64,
+    prepare: impl Fn(&H, u64) -> P + Sync,
+    act: impl Fn(&H, P, &Policy) + Sync,
+) -> Duration {
+    let (health, start, policy) = (healthy::<H>(), Barrier::new(2), policy());
     let run = || {
+        let prepared = prepare(&health, times);
         start.wait();
         let began = Instant::now();
-        for _ in 0..times {
-            black_box(act(black_box(&health), black_box(&policy)));
-        }
+        act(black_box(&health), prepared, black_box(&policy));
         (began, Instant::now())
     };
     let spans = std::thread::scope(|scope| {
