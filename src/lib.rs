@@ -11,4 +11,5 @@ pub mod config;
 pub mod exchange;
 pub mod prober;
 pub mod proxy;
+pub mod text;
 pub mod upstream;

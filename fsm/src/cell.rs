@@ -1,7 +1,7 @@
 //! The atomic word and the one loop that writes it.
 
 use crate::event::{AdminCommand, Claimant, Event, Verdict};
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::{AtomicU64, Ordering, const_unless_modelled};
 use crate::word::{Admin, Epoch, Snapshot, Word};
 use crate::{Policy, Tick, Ticks, mutant, next};
 
@@ -71,6 +71,7 @@ pub struct Claim {
 
 impl Stamp {
     /// Whether the word is of the period in which this was stamped.
+    #[inline]
     pub(crate) fn is_of(self, word: &Snapshot, now: Tick) -> bool {
         self.epoch == word.epoch && now.since(self.issued) < Policy::TICKET_LIFE
     }
@@ -121,33 +122,31 @@ impl Default for HealthCell {
 }
 
 impl HealthCell {
-    #[cfg(not(loom))]
-    /// An endpoint of which nothing is known.
-    pub const fn new() -> Self {
-        Self { word: AtomicU64::new(0) }
-    }
-
-    #[cfg(loom)]
-    /// An endpoint of which nothing is known.
-    pub fn new() -> Self {
-        Self { word: AtomicU64::new(0) }
+    const_unless_modelled! {
+        /// An endpoint of which nothing is known.
+        pub fn new() -> Self {
+            Self { word: AtomicU64::new(0) }
+        }
     }
 
     /// All of the health, of one moment.
     ///
     /// Acquire, paired with the Release half of the exchange in `update`: who sees a state sees
     /// everything that its reporter wrote before, the cooldown and the text of the error among it.
+    #[inline]
     pub fn load(&self) -> Snapshot {
         Word(self.word.load(Ordering::Acquire)).decode()
     }
 
     /// The permission to send a request there, if it is available. One Acquire load, no write.
+    #[inline]
     pub fn admit(&self, now: Tick) -> Option<Ticket> {
         let word = self.load();
         word.is_available().then(|| Ticket::sent(word.epoch, now, false))
     }
 
     /// Whether what was stamped may still be written to the wire. One Acquire load, no write.
+    #[inline]
     pub fn is_current(&self, stamp: Stamp, now: Tick) -> bool {
         let word = self.load();
         word.admin == Admin::Active && stamp.is_of(&word, now)
@@ -162,6 +161,7 @@ impl HealthCell {
 
     /// Says what became of a ticket's exchange. A ticket that moved the state goes on in the new epoch,
     /// so that a stream that breaks after it brought an endpoint back still counts.
+    #[inline]
     pub fn report(&self, ticket: &mut Ticket, verdict: Verdict, now: Tick, policy: &Policy) -> Outcome {
         let Some(stage) = ticket.after(&verdict) else { return Outcome::Stale };
         ticket.stage = stage;
@@ -197,6 +197,7 @@ impl HealthCell {
     /// The one place that writes the word. AcqRel: the Release half publishes what the caller wrote
     /// before to every later [`HealthCell::load`], the Acquire half shows the caller what the writer
     /// of the word before it had published. An event that changes nothing writes nothing.
+    #[inline]
     fn update(&self, event: &Event, now: Tick, policy: &Policy) -> Update {
         let (success, failure) = if mutant::RELAXED {
             (Ordering::Relaxed, Ordering::Relaxed)

@@ -1,7 +1,7 @@
 //! The moment before which a rate-limited endpoint is left alone.
 
 use crate::Tick;
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::{AtomicU64, Ordering, const_unless_modelled};
 
 /// A deadline that only moves forward, an operator's reset aside. It stands outside the word since a
 /// rate limit says nothing of health: no guard reads both.
@@ -15,16 +15,11 @@ impl Default for Cooldown {
 }
 
 impl Cooldown {
-    #[cfg(not(loom))]
-    /// No cooldown.
-    pub const fn new() -> Self {
-        Self(AtomicU64::new(0))
-    }
-
-    #[cfg(loom)]
-    /// No cooldown.
-    pub fn new() -> Self {
-        Self(AtomicU64::new(0))
+    const_unless_modelled! {
+        /// No cooldown.
+        pub fn new() -> Self {
+            Self(AtomicU64::new(0))
+        }
     }
 
     /// Leaves the endpoint alone until `until` at least. Returns whether that is later than before.

@@ -1,6 +1,6 @@
 //! At most one in a span of time, over all threads.
 
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::{AtomicU64, Ordering, const_unless_modelled};
 use crate::{Tick, Ticks};
 
 /// Lets one caller pass in each span.
@@ -17,16 +17,11 @@ impl Default for Interval {
 }
 
 impl Interval {
-    #[cfg(not(loom))]
-    /// One that lets the first caller pass.
-    pub const fn new() -> Self {
-        Self { next: AtomicU64::new(0) }
-    }
-
-    #[cfg(loom)]
-    /// One that lets the first caller pass.
-    pub fn new() -> Self {
-        Self { next: AtomicU64::new(0) }
+    const_unless_modelled! {
+        /// One that lets the first caller pass.
+        pub fn new() -> Self {
+            Self { next: AtomicU64::new(0) }
+        }
     }
 
     /// Whether this caller passes. The next one passes after `every`. AcqRel; a caller that loses the

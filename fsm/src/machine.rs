@@ -30,7 +30,21 @@ use crate::{Deadline, Stamp, Tick, Ticks, mutant};
 /// An event that changes nothing gives back the same word. That holds for every verdict whose ticket is
 /// of another epoch or older than [`Policy::TICKET_LIFE`], and for everything but an operator's command
 /// on an endpoint that is not [`Admin::Active`].
+#[inline]
 pub fn next(word: Word, event: &Event, now: Tick, policy: &Policy) -> Word {
+    if is_nothing_new(word, event) { word } else { step(word, event, now, policy) }
+}
+
+/// Most of all that happens: a pass where there is nothing to forgive. It changes nothing, whatever the
+/// age of its ticket, so the bits are enough to say so, and the machine is spared for what may matter.
+#[inline]
+fn is_nothing_new(word: Word, event: &Event) -> bool {
+    let passes = matches!(event, Event::Verdict { verdict: Verdict::Pass(_), .. });
+    let looked_at = layout::STATE.mask() | layout::FAILURES.mask();
+    passes && word.bits() & looked_at == layout::STATE.put(State::Healthy as u64)
+}
+
+fn step(word: Word, event: &Event, now: Tick, policy: &Policy) -> Word {
     let mut context = Context { word: word.decode(), now, policy };
     if !context.concerns(event) {
         return word;
@@ -38,8 +52,7 @@ pub fn next(word: Word, event: &Event, now: Tick, policy: &Policy) -> Word {
     let mut state = context.word.state;
     match state.handle(&mut Machine, event, &mut context) {
         Outcome::Transition(to) => {
-            context.word.state = to;
-            context.advance();
+            context.change_state(to);
             context.word.encode()
         }
         Outcome::Handled | Outcome::Super => context.word.encode(),
@@ -194,6 +207,15 @@ impl Context<'_> {
         self.word.epoch = self.word.epoch.next();
     }
 
+    /// The first pass opens no new period: what else was sent while nothing was known still counts.
+    fn change_state(&mut self, to: State) {
+        let first_pass = (self.word.state, to) == (State::Unknown, State::Healthy);
+        self.word.state = to;
+        if !first_pass {
+            self.advance();
+        }
+    }
+
     fn advance_for_claim(&mut self) {
         if !mutant::CLAIM_KEEPS_EPOCH {
             self.advance();
@@ -250,7 +272,8 @@ impl Context<'_> {
     /// cause stays.
     fn leave_service(&mut self, failure: &Failure) -> Outcome<State> {
         let refused = self.word.cause.filter(|cause| cause.is_decisive());
-        let kept = refused.filter(|_| failure.method == CheckMethod::Network);
+        let by_network = failure.method == CheckMethod::Network && !failure.cause.is_decisive();
+        let kept = refused.filter(|_| by_network);
         let cause = kept.unwrap_or(failure.cause);
         let wait = self.policy.wait(cause, failure.resets_in, self.word.level, self.word.epoch);
         self.word.cause = Some(cause);
@@ -272,15 +295,17 @@ impl Context<'_> {
         self.due_in(Policy::TRIAL_PAUSE)
     }
 
+    /// A check of a stronger method counts: the chat check stands in for a model list that an endpoint
+    /// turns out not to have.
     fn pass_trial(&mut self, evidence: Evidence) -> Outcome<State> {
-        let by_another_method = match evidence {
-            Evidence::Traffic => false,
-            Evidence::Check(method) => self.word.method != Some(method),
-        };
         if !self.word.trial {
             return Outcome::Handled;
         }
-        if by_another_method {
+        let is_too_weak = match evidence {
+            Evidence::Traffic => false,
+            Evidence::Check(method) => Some(method) < self.word.method,
+        };
+        if is_too_weak {
             return self.release_trial();
         }
         self.word.passes = saturated(self.word.passes, 1, layout::PASSES);
@@ -292,8 +317,9 @@ impl Context<'_> {
     }
 
     fn back_in_service(&mut self) -> Outcome<State> {
-        self.word = Snapshot { level: self.word.level, epoch: self.word.epoch, ..Word::default().decode() };
-        if self.word.level > 0 {
+        let Snapshot { state, level, epoch, .. } = self.word;
+        self.word = Snapshot { state, level, epoch, ..Word::default().decode() };
+        if level > 0 {
             self.word.deadline = Deadline::after(self.now, Policy::DECAY);
         }
         Outcome::Transition(State::healthy())
@@ -329,11 +355,17 @@ impl Context<'_> {
         }
     }
 
+    /// The state stays in sight. A drain keeps the counters too; the trial in flight ends with the epoch.
     fn put_aside(&mut self, admin: Admin) -> Outcome<State> {
-        if self.word.admin != admin {
-            self.word = Snapshot { admin, failures: 0, passes: 0, trial: false, ..self.word };
-            self.advance();
+        if self.word.admin == admin {
+            return Outcome::Handled;
         }
+        self.word = Snapshot { admin, trial: false, ..self.word };
+        if admin == Admin::Disabled {
+            let method = self.word.method.filter(|_| self.word.state != State::Healthy);
+            self.word = Snapshot { method, failures: 0, passes: 0, ..self.word };
+        }
+        self.advance();
         Outcome::Handled
     }
 
@@ -349,4 +381,48 @@ impl Context<'_> {
 
 fn saturated(value: u8, more: u8, field: layout::Field) -> u8 {
     value.saturating_add(more).min(field.max() as u8)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the shortcut skips is what the machine would have answered.
+    #[test]
+    fn the_shortcut_says_what_the_machine_says() {
+        let (mut taken, mut seed) = (0, 1u64);
+        let policy = Policy::new(Billing::PerToken);
+        for _ in 0..400_000 {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let bits = (seed ^ (seed >> 29)) & !(layout::STATE.mask() | layout::FAILURES.mask());
+            let Some(word) = Word::from_bits(bits | layout::STATE.put(State::Healthy as u64)) else {
+                continue;
+            };
+            let now = Tick(seed >> 20);
+            let epoch = word.decode().epoch;
+            for stamp in [Stamp::new(epoch, now), Stamp::new(epoch.next(), now), Stamp::new(epoch, Tick(0))] {
+                let by_check = CheckMethod::ALL.map(Evidence::Check);
+                for evidence in by_check.into_iter().chain([Evidence::Traffic]) {
+                    let event = Event::Verdict { stamp, verdict: Verdict::Pass(evidence) };
+                    assert!(is_nothing_new(word, &event));
+                    assert_eq!(step(word, &event, now, &policy), word);
+                    taken += 1;
+                }
+            }
+        }
+        assert!(taken > 100_000, "{taken}");
+    }
+
+    #[test]
+    fn the_shortcut_is_not_taken_when_there_is_something_to_forgive_or_to_count() {
+        let healthy = layout::STATE.put(State::Healthy as u64);
+        let stamp = Stamp::new(Word::default().decode().epoch, Tick(0));
+        let pass = Event::Verdict { stamp, verdict: Verdict::Pass(Evidence::Traffic) };
+        let fail = Verdict::Fail(Failure::new(Cause::Server, CheckMethod::Chat));
+        assert!(is_nothing_new(Word(healthy), &pass));
+        assert!(!is_nothing_new(Word(healthy | layout::FAILURES.put(1)), &pass));
+        assert!(!is_nothing_new(Word(0), &pass));
+        assert!(!is_nothing_new(Word(healthy), &Event::Verdict { stamp, verdict: fail }));
+        assert!(!is_nothing_new(Word(healthy), &Event::Sweep));
+    }
 }

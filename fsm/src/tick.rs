@@ -26,6 +26,7 @@ impl Tick {
     }
 
     /// The span from `earlier` to this moment; zero when `earlier` is later.
+    #[inline]
     pub fn since(self, earlier: Self) -> Ticks {
         Ticks(u32::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(u32::MAX))
     }

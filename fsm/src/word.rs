@@ -152,7 +152,7 @@ impl Epoch {
 pub struct Word(pub(crate) u64);
 
 impl Word {
-    /// The word of these 64 bits, or none when they are not of a word that the machine can reach.
+    /// The word of these 64 bits, or none when some field holds a value that has no name.
     pub fn from_bits(bits: u64) -> Option<Self> {
         let word = Self(bits);
         (word.decode().encode() == word).then_some(word)
@@ -165,6 +165,7 @@ impl Word {
 
     /// The typed copy. Total: bits that no state has (admin 3, cause above the last) read as the
     /// nearest safe value, out of use and no cause.
+    #[inline]
     pub fn decode(self) -> Snapshot {
         use layout::*;
         let bits = self.0;
@@ -225,6 +226,7 @@ pub struct Snapshot {
 
 impl Snapshot {
     /// Packs the fields; counters are cut to their width, which the machine never exceeds.
+    #[inline]
     pub fn encode(&self) -> Word {
         use layout::*;
         Word(
@@ -242,6 +244,7 @@ impl Snapshot {
     }
 
     /// Whether a request may be sent there without a claim.
+    #[inline]
     pub fn is_available(&self) -> bool {
         self.admin == Admin::Active && matches!(self.state, State::Unknown | State::Healthy)
     }

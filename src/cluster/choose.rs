@@ -8,6 +8,7 @@ use qcc_fsm::{Cause, Claimant, State, Tick, Ticks};
 
 use super::attempt::announce_claim;
 use super::journal::Source;
+use super::roster::Tier;
 use super::{Attempt, Cluster, Endpoint};
 use crate::config::Protocol;
 
@@ -48,15 +49,15 @@ const DRAWS_MAX: usize = 8;
 
 impl Cluster {
     /// Chooses among the endpoints that this request has not tried.
-    pub fn choose(self: &Arc<Self>, wanted: &Wanted, tried: &[Arc<Endpoint>]) -> Choice {
+    pub fn choose(self: &Arc<Self>, wanted: &Wanted, tried: &[Arc<Endpoint>], now: Tick) -> Choice {
         let roster = self.roster();
-        let search = Search { wanted, tried, now: self.clock.now() };
+        let search = Search { wanted, tried, now };
         loop {
             let found = roster.tiers().find_map(|tier| {
                 search
                     .due_trial(tier)
                     .map(|endpoint| (endpoint, true))
-                    .or_else(|| search.pick(tier).map(|endpoint| (endpoint, false)))
+                    .or_else(|| search.pick(tier.endpoints).map(|endpoint| (endpoint, false)))
             });
             let attempt = match found {
                 None => break,
@@ -178,11 +179,11 @@ impl Search<'_> {
 
     /// One of the tier that is billed by the request and whose deadline is reached: this request is its
     /// trial, whether or not others are eligible, since nothing else will ever try it.
-    fn due_trial<'e>(&self, tier: &'e [Arc<Endpoint>]) -> Option<&'e Arc<Endpoint>> {
+    fn due_trial<'e>(&self, tier: Tier<'e>) -> Option<&'e Arc<Endpoint>> {
         if !self.wanted.can_be_trial {
             return None;
         }
-        tier.iter().filter(|endpoint| endpoint.is_per_request()).find(|endpoint| {
+        tier.per_request().find(|endpoint| {
             let word = endpoint.health();
             word.is_sidelined() && word.deadline.is_due(self.now) && self.is_at_rest(endpoint)
         })

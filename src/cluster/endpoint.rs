@@ -6,6 +6,7 @@ use qcc_fsm::{Billing, Policy, Snapshot, Tick, Ticks};
 
 use super::Vitals;
 use crate::config::{self, ClusterSettings, EndpointSettings, Protocol};
+use crate::text::printable;
 use crate::upstream::{Admission, Origin, OriginError};
 
 /// An endpoint as it is configured, with the health that a reload keeps.
@@ -66,6 +67,17 @@ impl Endpoint {
     /// Its health, of one moment.
     pub fn health(&self) -> Snapshot {
         self.vitals.cell.load()
+    }
+
+    /// Keeps the text of a failure, made fit to be shown.
+    pub fn note_error(&self, text: &str) {
+        self.vitals.note_error(self.shown(text));
+    }
+
+    /// A text from this endpoint as the status and the log show it: in one line, and without our key,
+    /// which an upstream may repeat.
+    pub fn shown(&self, text: &str) -> String {
+        printable(&text.replace(self.settings.api_key.expose(), "[key]"))
     }
 
     /// The check that its connections make before the first byte of a request.

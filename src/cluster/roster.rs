@@ -14,8 +14,30 @@ use crate::upstream::OriginError;
 /// The endpoints, the lowest priority number first. It never changes: a reload makes a new one.
 pub struct Roster {
     endpoints: Vec<Arc<Endpoint>>,
-    tiers: Vec<Range<usize>>,
+    tiers: Vec<TierBounds>,
     in_file_order: Vec<usize>,
+}
+
+struct TierBounds {
+    endpoints: Range<usize>,
+    per_request: Vec<usize>,
+}
+
+/// The endpoints of one priority.
+#[derive(Clone, Copy)]
+pub struct Tier<'a> {
+    /// All of them; never empty.
+    pub endpoints: &'a [Arc<Endpoint>],
+    all: &'a [Arc<Endpoint>],
+    per_request: &'a [usize],
+}
+
+impl<'a> Tier<'a> {
+    /// Those that are billed by the request: the only ones whose trials are users' requests, and mostly
+    /// few or none, so that choosing need not look for them among all.
+    pub fn per_request(self) -> impl Iterator<Item = &'a Arc<Endpoint>> {
+        self.per_request.iter().map(move |&place| &self.all[place])
+    }
 }
 
 /// An endpoint that can't be set up.
@@ -61,8 +83,12 @@ impl Roster {
     }
 
     /// The endpoints of each priority, the first one used first.
-    pub fn tiers(&self) -> impl Iterator<Item = &[Arc<Endpoint>]> {
-        self.tiers.iter().map(|tier| &self.endpoints[tier.clone()])
+    pub fn tiers(&self) -> impl Iterator<Item = Tier<'_>> {
+        self.tiers.iter().map(|bounds| Tier {
+            endpoints: &self.endpoints[bounds.endpoints.clone()],
+            all: &self.endpoints,
+            per_request: &bounds.per_request,
+        })
     }
 
     /// The endpoint of this name.
@@ -94,12 +120,14 @@ fn build_endpoint(
     Ok(endpoint)
 }
 
-fn tiers(endpoints: &[Arc<Endpoint>]) -> Vec<Range<usize>> {
+fn tiers(endpoints: &[Arc<Endpoint>]) -> Vec<TierBounds> {
     let mut tiers = Vec::new();
     let mut start = 0;
     for tier in endpoints.chunk_by(|a, b| a.settings.priority == b.settings.priority) {
-        tiers.push(start..start + tier.len());
-        start += tier.len();
+        let range = start..start + tier.len();
+        let per_request = range.clone().filter(|&place| endpoints[place].is_per_request()).collect();
+        start = range.end;
+        tiers.push(TierBounds { endpoints: range, per_request });
     }
     tiers
 }

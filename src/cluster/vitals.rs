@@ -217,8 +217,7 @@ impl Vitals {
         self.texts().last_error.clone()
     }
 
-    /// Keeps the text of a failure.
-    pub fn note_error(&self, text: String) {
+    pub(super) fn note_error(&self, text: String) {
         self.texts().last_error = Some(text);
     }
 

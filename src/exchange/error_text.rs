@@ -13,9 +13,6 @@ pub struct ErrorText {
     pub message: Option<String>,
 }
 
-/// The longest message that is kept, in characters.
-const MESSAGE_CHARS_MAX: usize = 200;
-
 impl ErrorText {
     /// Reads `{"error": {…}}`, which may be cut off; nothing where there is none.
     pub fn of(body: &[u8]) -> Option<Self> {
@@ -38,24 +35,15 @@ impl ErrorText {
         Some(found)
     }
 
-    /// One line for the status and the log: `authentication_error: invalid x-api-key`.
+    /// In one line: `authentication_error: invalid x-api-key`. It is as the upstream wrote it:
+    /// [`Endpoint::shown`](crate::cluster::Endpoint::shown) makes it fit to be shown.
     pub fn line(&self) -> String {
         let kind = self.kind.as_deref().or(self.code.as_deref()).unwrap_or("error");
         match &self.message {
-            Some(message) => printable(&format!("{kind}: {message}")),
-            None => printable(kind),
+            Some(message) => format!("{kind}: {message}"),
+            None => kind.to_owned(),
         }
     }
-}
-
-/// Text from outside, safe to print: one line of bounded length without control characters.
-pub fn printable(text: &str) -> String {
-    let mut out: String =
-        text.chars().take(MESSAGE_CHARS_MAX).map(|c| if c.is_control() { ' ' } else { c }).collect();
-    if text.chars().nth(MESSAGE_CHARS_MAX).is_some() {
-        out.push('…');
-    }
-    out
 }
 
 #[cfg(test)]
@@ -75,11 +63,5 @@ mod tests {
     #[test]
     fn a_null_error_is_none() {
         assert_eq!(ErrorText::of(br#"{"id":"r","error":null}"#), None);
-    }
-
-    #[test]
-    fn control_characters_do_not_reach_a_terminal() {
-        assert_eq!(printable("a\u{1b}[31m\r\nb"), "a [31m  b");
-        assert_eq!(printable(&"x".repeat(300)).chars().count(), MESSAGE_CHARS_MAX + 1);
     }
 }

@@ -14,7 +14,7 @@ mod stream;
 pub use answer::{Shape, shape_of_answer};
 pub use call::Call;
 pub use cooling::{Cooling, apply_cooldown};
-pub use error_text::{ErrorText, printable};
+pub use error_text::ErrorText;
 pub use facts::RequestFacts;
 pub use json::TopLevel;
 pub use judge::{Judgement, failed_connect, judge_error_event, judge_lost, judge_status, judge_timeout};

@@ -90,9 +90,10 @@ impl Check {
                 (Verdict::Neutral, "has no model list".to_owned())
             }
             Meaning::Judged(judgement, text) => {
+                let text = endpoint.shown(&text);
                 let judgement = self.found_by_this(judgement);
                 if judgement.speaks_of_endpoint() {
-                    endpoint.vitals.note_error(text.clone());
+                    endpoint.note_error(&text);
                 }
                 if let Some(cooling) = judgement.cooling {
                     apply_cooldown(&endpoint, cooling, self.attempt.cluster().clock.now());
@@ -109,10 +110,9 @@ impl Check {
         let cooling = judgement.cooling.filter(|_| self.method == CheckMethod::Chat);
         let verdict = match judgement.verdict {
             Verdict::Fail(failure) if failure.method == CheckMethod::Chat => {
-                let method = match self.method {
-                    CheckMethod::Network if failure.cause == Cause::Auth => CheckMethod::ModelList,
-                    method => method,
-                };
+                // A key refused by the light request was refused a model list.
+                let is_refusal = self.method == CheckMethod::Network && failure.cause == Cause::Auth;
+                let method = if is_refusal { CheckMethod::ModelList } else { self.method };
                 Verdict::Fail(qcc_fsm::Failure { method, ..failure })
             }
             verdict @ (Verdict::Fail(_) | Verdict::Pass(_) | Verdict::Neutral) => verdict,

@@ -228,10 +228,8 @@ impl OwnAnswer {
     }
 
     fn openai_code(&self) -> &'static str {
-        match self.code {
-            ErrorCode::NoEndpoint if self.status != StatusCode::FORBIDDEN => "server_is_overloaded",
-            code => code.as_str(),
-        }
+        let is_overload = self.code == ErrorCode::NoEndpoint && self.status != StatusCode::FORBIDDEN;
+        if is_overload { "server_is_overloaded" } else { self.code.as_str() }
     }
 }
 

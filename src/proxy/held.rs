@@ -68,11 +68,6 @@ impl Held {
             .is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"))
     }
 
-    /// Whether all of the body has been read.
-    pub fn is_whole(&self) -> bool {
-        self.rest.is_none()
-    }
-
     /// Reads the next bytes into the beginning and gives a copy of them; none at the end of the body.
     ///
     /// # Errors

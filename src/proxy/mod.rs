@@ -3,6 +3,9 @@
 
 mod answers;
 mod attempts;
+mod beginning;
+mod exchange;
+mod give_up;
 mod guard;
 mod held;
 mod listen;

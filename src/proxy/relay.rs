@@ -74,7 +74,7 @@ pub struct Relay {
     rest: Option<Incoming>,
     connection: Option<Returned>,
     /// None once the verdict is final, or for an answer whose head was already judged.
-    watched: Option<Watched>,
+    watched: Option<Box<Watched>>,
     idle: Idle,
     abort: Abort,
 }
@@ -89,7 +89,7 @@ enum Abort {
 
 impl Relay {
     /// The rest of an answer. `idle` is the longest silence between two of its bytes.
-    pub fn new(held: Held, watched: Option<Watched>, idle: Duration) -> Self {
+    pub fn new(held: Held, watched: Option<Box<Watched>>, idle: Duration) -> Self {
         let Held { prefix, rest, connection, .. } = held;
         let mut relay = Self { prefix, rest, connection, watched, idle: Idle::new(idle), abort: Abort::No };
         if relay.rest.is_none() {
@@ -191,7 +191,7 @@ impl Relay {
         self.connection = None;
         self.abort = Abort::AfterFlush;
         if let Some(watched) = &mut self.watched.take() {
-            super::attempts::settle(&mut watched.attempt, &judgement, Some(text.to_owned()));
+            super::exchange::settle(&mut watched.attempt, &judgement, Some(text.to_owned()));
         }
     }
 }

@@ -57,7 +57,7 @@ impl Origin {
         connect: Duration,
     ) -> Result<Self, OriginError> {
         let authority = base_url.authority();
-        let host = HeaderValue::from_str(&authority)
+        let host = HeaderValue::from_str(authority)
             .map_err(|_| OriginError(format!("{authority:?} can't be sent as a Host header")))?;
         let connector = Connector::new(base_url, connect)?;
         let (base_url, key) = (base_url.clone(), key.clone());

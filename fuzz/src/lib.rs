@@ -1,0 +1,10 @@
+//! What the fuzz targets do with their bytes, as plain functions that a test can call as well.
+#![forbid(unsafe_code)]
+
+pub mod machine;
+
+/// What a target does with some bytes; it panics when an invariant is broken.
+pub type Run = fn(&[u8]);
+
+/// Every target, by the name that its corpus folder has too.
+pub const TARGETS: &[(&str, Run)] = &[("machine", machine::run)];

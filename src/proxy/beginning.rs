@@ -1,0 +1,121 @@
+//! Whether a 200 is the answer that was asked for: seen at its beginning, before the client gets any of it.
+
+use std::time::Duration;
+
+use qcc_fsm::CheckMethod;
+use tokio::time::timeout;
+
+use super::held::Held;
+use super::relay::{Watch, Watched};
+use crate::config::ClusterSettings;
+use crate::exchange::{
+    Call, ErrorText, Judgement, Progress, Shape, StreamWatch, judge_error_event, judge_timeout,
+    shape_of_answer,
+};
+
+/// The most bytes of a stream that are held back before its content begins.
+const HELD_BYTES_MAX: usize = 64 * 1024;
+
+/// Why a success is none: the judgement, its words, and whether the exchange was lost half-way.
+pub(super) type NoSuccess = (Judgement, String, bool);
+
+/// Holds a stream back until its content begins, so that it can still be moved to another endpoint.
+pub(super) async fn begin_stream(
+    watched: &mut Watched,
+    held: &mut Held,
+    call: Call,
+    settings: &ClusterSettings,
+) -> Result<(), NoSuccess> {
+    if !held.is_event_stream() {
+        held.read_beginning().await.map_err(lost)?;
+        let text = match shape_of_answer(call, &held.beginning(), held.is_compressed()) {
+            Shape::Error(error) => {
+                return Err((error_judged(&error), format!("200 with an error: {}", error.line()), false));
+            }
+            Shape::Answer | Shape::Foreign => "200 without the event stream that was asked for",
+        };
+        return Err((Judgement::invalid_response(CheckMethod::Chat), text.to_owned(), false));
+    }
+    if held.is_compressed() {
+        // Its events can't be seen: its first bytes are its beginning, its end is its end.
+        return match held.read_on().await.map_err(lost)? {
+            Some(_) => Ok(()),
+            None => Err((
+                Judgement::invalid_response(CheckMethod::Chat),
+                "200 with an empty stream".into(),
+                false,
+            )),
+        };
+    }
+    let mut stream = StreamWatch::new(call);
+    let reading = read_to_content(held, &mut stream);
+    let left = settings.timeouts.first_byte.saturating_sub(watched.stopwatch.elapsed());
+    match timeout(settings.commit_after.min(left), reading).await {
+        Ok(read) => read?,
+        Err(_) if left <= settings.commit_after => {
+            return Err((
+                judge_timeout(),
+                format!("no content within {:?}", settings.timeouts.first_byte),
+                true,
+            ));
+        }
+        // The head goes out as it stands, and the relay goes on watching.
+        Err(_) => {}
+    }
+    let has_content = stream.has_content();
+    watched.watch = Watch::Stream(stream);
+    watched.content_by = Some(watched.stopwatch.after(settings.timeouts.first_byte));
+    if has_content {
+        watched.pass();
+    }
+    Ok(())
+}
+
+async fn read_to_content(held: &mut Held, stream: &mut StreamWatch) -> Result<(), NoSuccess> {
+    while held.prefix_bytes() < HELD_BYTES_MAX {
+        let Some(bytes) = held.read_on().await.map_err(lost)? else {
+            let text = "200 with a stream that ended without content";
+            return Err((Judgement::invalid_response(CheckMethod::Chat), text.into(), false));
+        };
+        match stream.push(&bytes) {
+            Progress::Waiting => {}
+            Progress::Content => return Ok(()),
+            Progress::Error(error) => {
+                return Err((
+                    error_judged(&error),
+                    format!("200 with an error event: {}", error.line()),
+                    false,
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+pub(super) async fn begin_whole(held: &mut Held, call: Call, patience: Duration) -> Result<(), NoSuccess> {
+    match timeout(patience, held.read_beginning()).await {
+        Err(_) => return Err((judge_timeout(), format!("no answer within {patience:?}"), true)),
+        Ok(read) => read.map_err(lost)?,
+    }
+    if !call.speaks_for_health() {
+        return Ok(());
+    }
+    match shape_of_answer(call, &held.beginning(), held.is_compressed()) {
+        Shape::Answer => Ok(()),
+        Shape::Error(error) => {
+            Err((error_judged(&error), format!("200 with an error: {}", error.line()), false))
+        }
+        Shape::Foreign => {
+            let text = "200 with a body that is no answer".to_owned();
+            Err((Judgement::invalid_response(CheckMethod::Chat), text, false))
+        }
+    }
+}
+
+fn lost(error: hyper::Error) -> NoSuccess {
+    (Judgement::broken_off(), format!("the answer broke off before its content: {error}"), true)
+}
+
+fn error_judged(error: &ErrorText) -> Judgement {
+    judge_error_event(error, CheckMethod::Chat)
+}

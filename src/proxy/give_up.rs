@@ -1,0 +1,102 @@
+//! What a client gets when its request can't be served.
+
+use std::time::Duration;
+
+use hyper::Response;
+use hyper::http::header::{HeaderValue, RETRY_AFTER};
+use qcc_fsm::Cause;
+
+use super::Proxy;
+use super::answers::{OwnAnswer, whole_secs};
+use super::attempts::{Journey, answer};
+use super::held::Held;
+use super::outgoing::OutgoingBody;
+use crate::cluster::Wanted;
+use crate::config::ClusterSettings;
+
+impl Proxy {
+    /// The last answer of an upstream where there is one, else an answer of our own that names each
+    /// endpoint's cause.
+    pub(super) fn give_up(
+        &self,
+        journey: Journey,
+        wanted: &Wanted,
+        settings: &ClusterSettings,
+    ) -> Response<OutgoingBody> {
+        let mut response = if let Some(endpoint) = journey.lost {
+            OwnAnswer::upstream_lost(format!(
+                "qcc: the exchange with endpoint {endpoint} broke off before an answer; it was not repeated \
+                 elsewhere, since it may have been billed"
+            ))
+            .in_protocol(wanted.protocol)
+        } else if let Some(mut held) = journey.last {
+            if held.status().as_u16() == 429 {
+                self.set_earliest_retry(&mut held, wanted);
+            }
+            return answer(held, None, journey.attempts, settings);
+        } else {
+            self.all_down(wanted).in_protocol(wanted.protocol)
+        };
+        response.headers_mut().insert("x-qcc-attempts", HeaderValue::from(journey.attempts));
+        response
+    }
+
+    /// A client that is told to wait waits for the endpoint that is back first, not for the last one
+    /// that refused.
+    fn set_earliest_retry(&self, held: &mut Held, wanted: &Wanted) {
+        if let Some(wait) = self.earliest_return(wanted) {
+            held.headers_mut().insert(RETRY_AFTER, HeaderValue::from(whole_secs(wait)));
+            held.headers_mut().remove("retry-after-ms");
+        }
+    }
+
+    fn earliest_return(&self, wanted: &Wanted) -> Option<Duration> {
+        let at = self.cluster.earliest_return(wanted)?;
+        Some(at.since(self.cluster.clock.now()).to_duration())
+    }
+
+    fn all_down(&self, wanted: &Wanted) -> OwnAnswer {
+        let message = self.causes(wanted);
+        match self.earliest_return(wanted) {
+            Some(wait) => OwnAnswer::all_down(message, wait),
+            None => OwnAnswer::all_refused(message),
+        }
+    }
+
+    /// Why no endpoint takes the request, one by one.
+    fn causes(&self, wanted: &Wanted) -> String {
+        let now = self.cluster.clock.now();
+        let roster = self.cluster.roster();
+        let mut causes = Vec::new();
+        for endpoint in roster.in_file_order() {
+            let word = endpoint.health();
+            let why = if endpoint.settings.protocol != wanted.protocol {
+                continue;
+            } else if !endpoint.serves(wanted.protocol, wanted.model.as_deref()) {
+                "does not serve this model".to_owned()
+            } else if !word.is_available() && !word.is_sidelined() {
+                "is taken out of use".to_owned()
+            } else if let Some(cause) = word.cause {
+                let hint = match cause {
+                    Cause::Auth => ", its key needs a hand",
+                    Cause::Quota => ", its account needs a hand",
+                    Cause::Server
+                    | Cause::Timeout
+                    | Cause::Network
+                    | Cause::InvalidResponse
+                    | Cause::Stream => "",
+                };
+                let text = endpoint.vitals.last_error().map(|text| format!(": {text}")).unwrap_or_default();
+                format!("is down ({cause}{hint}{text})")
+            } else if endpoint.vitals.cooldown.is_active(now) {
+                "is rate-limited".to_owned()
+            } else {
+                "was tried".to_owned()
+            };
+            causes.push(format!("{} {why}", endpoint.name()));
+        }
+        let causes =
+            if causes.is_empty() { "none speaks this protocol".to_owned() } else { causes.join("; ") };
+        format!("qcc: no endpoint of cluster {} can take the request: {causes}", self.cluster.name)
+    }
+}
