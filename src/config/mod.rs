@@ -33,7 +33,7 @@ mod values;
 pub use base_url::{BaseUrl, Scheme};
 pub use choices::{AuthForm, Billing, Protocol, RetryAmbiguous};
 pub use docs::markdown;
-pub use error::{ConfigError, Fault, Problem};
+pub use error::{ConfigError, Fault, Problem, printable};
 pub use glob::ModelGlob;
 pub use load::parse_str;
 pub use paths::Environment;

@@ -74,8 +74,11 @@ impl Held {
     /// When the connection breaks.
     pub async fn read_on(&mut self) -> Result<Option<Bytes>, hyper::Error> {
         while let Some(rest) = &mut self.rest {
-            let frame = rest.frame().await.transpose()?;
-            let data = frame.and_then(|frame| frame.into_data().ok());
+            let Some(frame) = rest.frame().await.transpose()? else {
+                self.end();
+                break;
+            };
+            let data = frame.into_data().ok();
             self.end_if_over();
             if let Some(data) = data.filter(|data| !data.is_empty()) {
                 self.prefix.push_back(data.clone());
@@ -86,10 +89,15 @@ impl Held {
     }
 
     fn end_if_over(&mut self) {
+        // Only a body of announced length tells that it is over before it is asked for more.
         if self.rest.as_ref().is_some_and(Body::is_end_stream) {
-            self.rest = None;
-            self.connection.take().into_iter().for_each(Returned::give_back);
+            self.end();
         }
+    }
+
+    fn end(&mut self) {
+        self.rest = None;
+        self.connection.take().into_iter().for_each(Returned::give_back);
     }
 
     /// How many bytes of the body have been read.
