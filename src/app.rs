@@ -175,14 +175,14 @@ async fn reload(
 /// One line for scripts on stdout, a hint for people on stderr.
 fn announce(cluster: &Cluster, address: SocketAddr, needs_token: bool) {
     let token = if needs_token { "one of the cluster's client tokens" } else { "any" };
-    // Who closed the pipe does not want to read it.
-    let _ = writeln!(io::stdout(), "qcc: cluster {} on http://{address}", cluster.name);
-    let _ = io::stdout().flush();
-    let _ = writeln!(
-        io::stderr(),
+    let ready = format!("qcc: cluster {} on http://{address}\n", cluster.name);
+    let hint = format!(
         "Claude Code uses it with:\n  export ANTHROPIC_BASE_URL=http://{address}\n  export \
-         ANTHROPIC_AUTH_TOKEN={token:?}"
+         ANTHROPIC_AUTH_TOKEN={token:?}\n"
     );
+    // Who closed the pipe does not want to read it.
+    let _ = io::stderr().write_all(hint.as_bytes());
+    let _ = io::stdout().write_all(ready.as_bytes()).and_then(|()| io::stdout().flush());
     let now = cluster.clock.now();
     if !cluster.roster().endpoints().iter().any(|endpoint| endpoint.is_usable(now)) {
         warn!("no endpoint is usable; `qcc status` says why");

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::status::{EndpointStatus, StatusDocument};
+use super::status::{CheckCounts, EndpointStatus, StatusDocument};
 use crate::cluster::TallySnapshot;
 
 const STATES: [&str; 4] = ["unknown", "healthy", "unhealthy", "recovering"];
@@ -47,13 +47,16 @@ pub(super) fn text(status: &StatusDocument) -> String {
         },
     );
     family("qcc_requests_total", "counter", "Users' requests by outcome.", &|endpoint, lines| {
-        lines.add_tally(&endpoint.requests);
+        let TallySnapshot { passed, failed, neutral, stale, .. } = endpoint.requests;
+        let outcomes = [("passed", passed), ("failed", failed), ("neutral", neutral), ("stale", stale)];
+        lines.add_outcomes(&outcomes);
     });
     family("qcc_requests_sent_total", "counter", "Users' requests sent.", &|endpoint, lines| {
         lines.add("", endpoint.requests.sent as f64);
     });
     family("qcc_checks_total", "counter", "Checks by outcome.", &|endpoint, lines| {
-        lines.add_tally(&endpoint.checks);
+        let CheckCounts { passed, failed, neutral, .. } = endpoint.checks;
+        lines.add_outcomes(&[("passed", passed), ("failed", failed), ("neutral", neutral)]);
     });
     family("qcc_checks_sent_total", "counter", "Checks sent.", &|endpoint, lines| {
         lines.add("", endpoint.checks.sent as f64);
@@ -75,15 +78,9 @@ impl Lines<'_> {
         let _ = writeln!(self.out, "{name}{{cluster=\"{cluster}\",endpoint=\"{endpoint}\"{labels}}} {value}");
     }
 
-    fn add_tally(&mut self, tally: &TallySnapshot) {
-        let outcomes = [
-            ("passed", tally.passed),
-            ("failed", tally.failed),
-            ("neutral", tally.neutral),
-            ("stale", tally.stale),
-        ];
+    fn add_outcomes(&mut self, outcomes: &[(&str, u64)]) {
         for (outcome, count) in outcomes {
-            self.add(&format!(",outcome=\"{outcome}\""), count as f64);
+            self.add(&format!(",outcome=\"{outcome}\""), *count as f64);
         }
     }
 }

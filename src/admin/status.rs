@@ -72,7 +72,27 @@ pub struct EndpointStatus {
     /// What users' requests came to.
     pub requests: TallySnapshot,
     /// What checks came to.
-    pub checks: TallySnapshot,
+    pub checks: CheckCounts,
+}
+
+/// Counts of checks. One whose verdict came too late to count said nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckCounts {
+    /// Checks sent.
+    pub sent: u64,
+    /// Checks that passed.
+    pub passed: u64,
+    /// Checks that failed.
+    pub failed: u64,
+    /// Checks that said nothing.
+    pub neutral: u64,
+}
+
+impl From<TallySnapshot> for CheckCounts {
+    fn from(tally: TallySnapshot) -> Self {
+        let TallySnapshot { sent, passed, failed, neutral, stale } = tally;
+        Self { sent, passed, failed, neutral: neutral + stale }
+    }
 }
 
 impl StatusDocument {
@@ -125,7 +145,7 @@ impl EndpointStatus {
             in_flight: vitals.in_flight(),
             latency_ms: vitals.latency().map(|latency| (latency.as_secs_f64() * 1e4).round() / 10.0),
             requests: vitals.requests.snapshot(),
-            checks: vitals.checks.snapshot(),
+            checks: vitals.checks.snapshot().into(),
         }
     }
 }

@@ -57,7 +57,7 @@ impl Check {
         // Where there is no model list, the chat check stands in for it.
         let lacks_list = attempt.endpoint().vitals.lacks_model_list();
         let method = match named {
-            CheckMethod::ModelList if lacks_list && attempt.is_trial() => CheckMethod::Chat,
+            CheckMethod::ModelList if lacks_list => CheckMethod::Chat,
             CheckMethod::ModelList | CheckMethod::Network | CheckMethod::Chat => named,
         };
         let model = settings.health.check_model.clone();

@@ -13,7 +13,7 @@ pub use round::{CheckLine, CheckOutcome, check_round, start_round};
 use std::sync::Arc;
 use std::time::Duration;
 
-use qcc_fsm::{CheckMethod, Tick};
+use qcc_fsm::{CheckMethod, State, Tick};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::sleep_until;
@@ -113,8 +113,9 @@ impl Prober {
             return self.due_trial(endpoint, now, settings);
         }
         let is_due = word.is_available() && schedule.is_due(endpoint, now, settings.health.check_interval);
-        // Where there is no model list, only a chat could be sent, and nobody asked for one.
-        if !is_due || endpoint.vitals.lacks_model_list() {
+        // Where there is no model list, a chat stands in for it to find out how an unknown endpoint is; but
+        // nobody wants to pay for a chat every half a minute with one that is known to work.
+        if !is_due || (endpoint.vitals.lacks_model_list() && word.state != State::Unknown) {
             return None;
         }
         let attempt = Attempt::check(&self.cluster, endpoint, CheckMethod::ModelList)?;

@@ -111,10 +111,11 @@ fn an_unknown_key_is_named_with_its_line_and_the_nearest_right_one() {
 }
 
 #[test]
-fn a_wrong_value_is_named_with_its_line() {
+fn a_wrong_value_is_told_by_its_key_and_line() {
+    // Not by its text: what stands in a wrong place may be a key.
     let listen = "listen = \"127.0.0.1:0\"";
     let with = |line: &str| format!("{listen}\n{line}");
-    refused("duration", listen, &with("queue_timeout = \"10 parsecs\""), &["queue_timeout", "3", "parsecs"]);
+    refused("duration", listen, &with("queue_timeout = \"10 parsecs\""), &["queue_timeout", "3"]);
     refused("size", listen, &with("max_body = \"64 MoB\""), &["max_body", "3"]);
     refused("type", listen, &with("max_attempts = \"four\""), &["max_attempts", "3"]);
     refused("zero", listen, &with("max_attempts = 0"), &["max_attempts", "3"]);
@@ -125,7 +126,7 @@ fn a_wrong_value_is_named_with_its_line() {
         "choice",
         "name = \"main\"",
         "name = \"main\"\nbilling = \"per-word\"",
-        &["billing", "per-word", "per-token", "6"],
+        &["billing", "per-token", "6"],
     );
     refused("weight", "name = \"main\"", "name = \"main\"\nweight = 1001", &["weight", "6"]);
     refused("no toml", listen, "listen = ", &["2"]);
@@ -167,7 +168,7 @@ fn files_with_keys_that_others_can_read_are_refused() {
 #[test]
 fn an_address_that_others_reach_needs_client_tokens() {
     let done = home_with(&BASE.replace("127.0.0.1:0", "0.0.0.0:0")).run(&["proxy", "start"]).expect_code(2);
-    assert!(done.stderr.contains("token") && done.stderr.contains("0.0.0.0"), "{}", done.stderr);
+    assert!(done.stderr.contains("token") && done.stderr.contains("listen"), "{}", done.stderr);
     let other = home_with(BASE).run(&["proxy", "start", "--listen", "0.0.0.0:0"]).expect_code(2);
     assert!(other.stderr.contains("token"), "{}", other.stderr);
 }

@@ -27,7 +27,7 @@ fn healthy(name: &str) -> EndpointStatus {
         in_flight: 2,
         latency_ms: Some(812.4),
         requests: TallySnapshot { sent: 12, passed: 9, failed: 3, neutral: 0, stale: 0 },
-        checks: TallySnapshot::default(),
+        checks: crate::admin::CheckCounts::default(),
     }
 }
 
