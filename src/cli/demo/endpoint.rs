@@ -71,6 +71,16 @@ pub enum Knowledge {
     RefusalKnown,
 }
 
+impl Knowledge {
+    /// In the header.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::RefusalUnknown => "no",
+            Self::RefusalKnown => "yes",
+        }
+    }
+}
+
 /// An endpoint on a port of this machine.
 pub struct Simulated {
     pub role: Role,
@@ -171,7 +181,8 @@ fn asked(path: &str, headers: &HeaderMap) -> Asked {
         return Asked::ChatCheck;
     }
     // What a client doesn't say is counted against the promise.
-    let is_unknown = headers.get(REFUSAL_KNOWN).is_some_and(|known| known == "no");
+    let is_unknown =
+        headers.get(REFUSAL_KNOWN).is_some_and(|known| known == Knowledge::RefusalUnknown.as_str());
     Asked::Chat(if is_unknown { Knowledge::RefusalUnknown } else { Knowledge::RefusalKnown })
 }
 
