@@ -219,6 +219,7 @@ fn on_two_threads<H: Health, P>(
     act: impl Fn(&H, P, &Policy) + Sync,
 ) -> Duration {
     let (health, start, policy) = (healthy::<H>(), Barrier::new(2), policy());
+    #[allow(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
     let run = || {
         let prepared = prepare(&health, times);
         start.wait();

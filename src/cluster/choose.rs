@@ -44,7 +44,9 @@ pub enum Choice {
 const LEASE_MARGIN: Duration = Duration::from_secs(5);
 /// How often a user's request may try an endpoint before its deadline.
 const LAST_RESORT_EVERY: Ticks = Ticks::from_secs(1);
-/// How often choosing draws at random before it goes through the endpoints in turn.
+/// Up to so many endpoints are gone through in turn at once.
+const FEW: usize = 16;
+/// Among more, so many draws at random come first.
 const DRAWS_MAX: usize = 8;
 
 impl Cluster {
@@ -128,27 +130,32 @@ impl Search<'_> {
     /// Two of the tier's eligible endpoints at random, and the less loaded one of them.
     fn pick<'e>(&self, tier: &'e [Arc<Endpoint>]) -> Option<&'e Arc<Endpoint>> {
         let mut drawn = Drawn::default();
-        for _ in 0..DRAWS_MAX.min(2 * tier.len()) {
-            let index = fastrand::usize(..tier.len());
-            if self.is_eligible(&tier[index]) {
-                drawn.add(index, || self.accepts_more(&tier[index]));
-            }
+        let draws = if tier.len() > FEW { DRAWS_MAX } else { 0 };
+        for _ in 0..draws {
+            self.consider(tier, fastrand::usize(..tier.len()), &mut drawn);
             if drawn.is_pair() {
                 break;
             }
         }
-        if !drawn.is_pair() {
-            let start = fastrand::usize(..tier.len());
-            let turn = (start..tier.len()).chain(0..start);
-            turn.filter(|&index| self.is_eligible(&tier[index])).any(|index| {
-                drawn.add(index, || self.accepts_more(&tier[index]));
-                drawn.is_pair()
-            });
+        // Few endpoints, or few of many that are eligible: in turn, from a random one on.
+        let start = fastrand::usize(..tier.len());
+        for index in (start..tier.len()).chain(0..start) {
+            if drawn.is_pair() {
+                break;
+            }
+            self.consider(tier, index, &mut drawn);
         }
         match (drawn.first, drawn.second) {
             (Some(a), Some(b)) => Some(self.less_loaded(&tier[a], &tier[b])),
             (Some(a), None) => Some(&tier[a]),
             (None, _) => drawn.reluctant.map(|index| &tier[index]),
+        }
+    }
+
+    fn consider(&self, tier: &[Arc<Endpoint>], index: usize, drawn: &mut Drawn) {
+        let endpoint = &tier[index];
+        if self.is_eligible(endpoint) {
+            drawn.add(index, || self.accepts_more(endpoint));
         }
     }
 
