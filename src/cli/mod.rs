@@ -63,11 +63,10 @@ fn carry_out(cli: Cli, environment: &Environment) -> Result<Exit, Failure> {
 fn verbosity(command: &Command) -> Verbosity {
     match command {
         Command::Proxy { command: ProxyCommand::Start(_) } => Verbosity::Info,
-        // Its story is told on stdout, and log lines would run through the table.
-        Command::Demo => Verbosity::Off,
+        // What they find out is what they print; log lines would say it twice.
+        Command::Check(_) | Command::Demo => Verbosity::Off,
         Command::Proxy { command: ProxyCommand::Stop(_) }
         | Command::Status(_)
-        | Command::Check(_)
         | Command::Endpoint { .. }
         | Command::Config { .. }
         | Command::Completions { .. } => Verbosity::Warn,

@@ -8,10 +8,10 @@ use crate::cli::output::{Ink, Screen};
 use crate::cluster::{Record, Source};
 use qcc_fsm::{Cause, CheckMethod};
 
-const RULE: &str = "\
-  Counted as after the refusal: a request that its client sent when the proxy's status said already
-  that dead-key was down. What was under way by then can't be called back.
-";
+const RULE: &str = concat!(
+    "  Counted as after the refusal: a request that its client sent when the proxy's status already said\n",
+    "  that dead-key was down. What was under way by then can't be called back.\n",
+);
 
 pub struct Account {
     pub received: Vec<(Role, Vec<Received>)>,
@@ -87,16 +87,17 @@ impl Account {
 
     fn dead_key(&self) -> Point {
         let late = late_requests(self.received_by(Role::DeadKey));
+        let sent = self.count(|outcome| outcome.knowledge == Some(Knowledge::RefusalKnown));
         let is_down = self
             .records
             .iter()
             .any(|record| record.endpoint == Role::DeadKey.name() && record.cause == Some(Cause::Auth));
         Point {
             says: match is_down {
-                true => format!("{late} requests went to dead-key after its refusal"),
+                true => format!("{late} of the {sent} requests sent after dead-key's refusal went to it"),
                 false => "dead-key was not taken out of service".to_owned(),
             },
-            is_kept: late == 0 && is_down,
+            is_kept: late == 0 && is_down && sent >= WAVE_REQUESTS as usize,
         }
     }
 
@@ -151,7 +152,7 @@ fn line(role: Role, received: &[Received]) -> String {
         }
         Role::Good | Role::Flaky | Role::Relay => {}
     }
-    line + &format!("; {} checks\n", checks(received))
+    line + &format!("; checks: {}\n", checks(received))
 }
 
 fn requests(received: &[Received]) -> impl Iterator<Item = &Received> {

@@ -5,6 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -14,6 +15,7 @@ use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::sleep;
 
 use super::replies::{Paced, Reply};
 
@@ -21,6 +23,9 @@ use super::replies::{Paced, Reply};
 pub const REQUEST_NUMBER: &str = "x-demo-request";
 /// Whether the status said that dead-key is down when the client sent the request: `yes` or `no`.
 pub const REFUSAL_KNOWN: &str = "x-demo-refusal-known";
+
+/// Before a refusal: time for others to be on their way to the same endpoint, which is the race.
+const LOOKING_UP_A_KEY: Duration = Duration::from_millis(10);
 
 /// What an endpoint is like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +74,16 @@ pub enum Asked {
 pub enum Knowledge {
     RefusalUnknown,
     RefusalKnown,
+}
+
+impl Knowledge {
+    /// In the header.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::RefusalUnknown => "no",
+            Self::RefusalKnown => "yes",
+        }
+    }
 }
 
 /// An endpoint on a port of this machine.
@@ -130,6 +145,9 @@ impl Mind {
         let arrived = self.sequence.fetch_add(1, Ordering::Relaxed);
         let what = asked(request.uri().path(), request.headers());
         let body = request.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+        if self.role == Role::DeadKey && matches!(what, Asked::Chat(_)) {
+            sleep(LOOKING_UP_A_KEY).await;
+        }
         let reply = self.decide(what, &body);
         let status = reply.status.as_u16();
         let answered = self.sequence.fetch_add(1, Ordering::Relaxed);
@@ -171,7 +189,8 @@ fn asked(path: &str, headers: &HeaderMap) -> Asked {
         return Asked::ChatCheck;
     }
     // What a client doesn't say is counted against the promise.
-    let is_unknown = headers.get(REFUSAL_KNOWN).is_some_and(|known| known == "no");
+    let is_unknown =
+        headers.get(REFUSAL_KNOWN).is_some_and(|known| known == Knowledge::RefusalUnknown.as_str());
     Asked::Chat(if is_unknown { Knowledge::RefusalUnknown } else { Knowledge::RefusalKnown })
 }
 

@@ -17,7 +17,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::endpoint::{REFUSAL_KNOWN, REQUEST_NUMBER, Role};
+use super::endpoint::{Knowledge, REFUSAL_KNOWN, REQUEST_NUMBER, Role};
 use crate::cluster::Cluster;
 
 /// A client that has waited so long has been let down.
@@ -34,6 +34,8 @@ pub struct Entrance {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
     pub form: Form,
+    /// None where it was not even sent.
+    pub knowledge: Option<Knowledge>,
     pub ending: Ending,
 }
 
@@ -61,7 +63,7 @@ pub async fn wave(entrance: &Entrance, numbers: RangeInclusive<u32>) -> Vec<Outc
     for number in numbers {
         let entrance = entrance.clone();
         let form = if number.is_multiple_of(3) { Form::Stream } else { Form::Whole };
-        clients.spawn(async move { Outcome { form, ending: entrance.ask(number, form).await } });
+        clients.spawn(async move { entrance.ask(number, form).await });
     }
     let mut outcomes = Vec::new();
     while let Some(ended) = clients.join_next().await {
@@ -72,20 +74,29 @@ pub async fn wave(entrance: &Entrance, numbers: RangeInclusive<u32>) -> Vec<Outc
 }
 
 impl Entrance {
-    async fn ask(&self, number: u32, form: Form) -> Ending {
-        match timeout(ANSWER_WITHIN, self.exchange(number, form)).await {
+    async fn ask(&self, number: u32, form: Form) -> Outcome {
+        let mut knowledge = None;
+        let ending = match timeout(ANSWER_WITHIN, self.exchange(number, form, &mut knowledge)).await {
             Ok(Ok(ending)) => ending,
             Ok(Err(why)) => Ending::None(why),
             Err(_) => Ending::None(format!("no answer within {ANSWER_WITHIN:?}")),
-        }
+        };
+        Outcome { form, knowledge, ending }
     }
 
-    async fn exchange(&self, number: u32, form: Form) -> Result<Ending, String> {
+    async fn exchange(
+        &self,
+        number: u32,
+        form: Form,
+        knowledge: &mut Option<Knowledge>,
+    ) -> Result<Ending, String> {
         let stream = TcpStream::connect(self.address).await.map_err(text)?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(text)?;
         // Ends with the exchange; what goes wrong on it shows there.
         tokio::spawn(connection);
-        let request = self.request(number, form).map_err(text)?;
+        // The last look before the request is sent: what it says can't be blamed on the wire.
+        let known = *knowledge.insert(self.knowledge());
+        let request = self.request(number, form, known).map_err(text)?;
         let response = sender.send_request(request).await.map_err(text)?;
         let status = response.status().as_u16();
         let body = match response.into_body().collect().await {
@@ -101,7 +112,12 @@ impl Entrance {
         })
     }
 
-    fn request(&self, number: u32, form: Form) -> Result<Request<Full<Bytes>>, hyper::http::Error> {
+    fn request(
+        &self,
+        number: u32,
+        form: Form,
+        known: Knowledge,
+    ) -> Result<Request<Full<Bytes>>, hyper::http::Error> {
         let body = json!({
             "model": "demo-model", "max_tokens": 64, "stream": form == Form::Stream,
             "messages": [{"role": "user", "content": content(number)}],
@@ -111,15 +127,17 @@ impl Entrance {
             .header(CONTENT_TYPE, "application/json")
             .header("anthropic-version", "2023-06-01")
             .header(REQUEST_NUMBER, number)
-            // The last look before the request is sent: what it says can't be blamed on the wire.
-            .header(REFUSAL_KNOWN, if self.is_refusal_known() { "yes" } else { "no" })
+            .header(REFUSAL_KNOWN, known.as_str())
             .body(Full::from(body.to_string()))
     }
 
-    /// Whether the status says that dead-key is out of service: the word that routing reads.
-    fn is_refusal_known(&self) -> bool {
+    /// What the status says of dead-key: the word that routing reads.
+    fn knowledge(&self) -> Knowledge {
         let roster = self.cluster.roster();
-        roster.named(Role::DeadKey.name()).is_none_or(|endpoint| !endpoint.health().is_available())
+        match roster.named(Role::DeadKey.name()).is_some_and(|endpoint| endpoint.health().is_available()) {
+            true => Knowledge::RefusalUnknown,
+            false => Knowledge::RefusalKnown,
+        }
     }
 }
 

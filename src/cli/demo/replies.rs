@@ -15,7 +15,6 @@ use tokio::time::{Sleep, sleep};
 /// Before a whole answer, and before each event of a stream.
 const THINKING: Duration = Duration::from_millis(60);
 const EVENT_PAUSE: Duration = Duration::from_millis(20);
-/// A refusal costs no thought: it comes while other requests are on their way, which is the race.
 const NONE: Duration = Duration::ZERO;
 
 const JSON: &str = "application/json";

@@ -30,14 +30,14 @@ drain_timeout = "1s"
 
 [clusters.demo.health]
 failure_threshold = 2
-backoff_base = "500ms"
+backoff_base = "1s"
 auth_backoff_base = "2s"
 auth_backoff_max = "4s"
 check_interval = "1s"
 check_model = "demo-model"
 "#;
 
-/// The backoff of the first two trials is 1.5 s at most.
+/// The backoff of the first two trials is 3 s at most.
 const RECOVERY_WITHIN: Duration = Duration::from_secs(8);
 
 pub struct Scene {

@@ -4,7 +4,7 @@
 
 use std::fmt::{self, Write};
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::fmt::FmtContext;
@@ -85,16 +85,18 @@ fn word(value: &str) -> String {
     format!("\"{}\"", quoted.join("\\\""))
 }
 
+/// The members in the order in which a person reads them.
 fn json(time: String, level: Level, target: &str, fields: Fields) -> String {
-    let mut line = Map::new();
-    line.insert("timestamp".to_owned(), Value::String(time));
-    line.insert("level".to_owned(), Value::String(level.to_string()));
-    line.insert("target".to_owned(), Value::String(target.to_owned()));
-    line.insert("message".to_owned(), Value::String(fields.message));
-    for (name, value) in fields.others {
-        line.insert(name.to_owned(), value);
-    }
-    printable_json(&Value::Object(line).to_string())
+    let mut members = vec![
+        ("timestamp", Value::String(time)),
+        ("level", Value::String(level.to_string())),
+        ("target", Value::String(target.to_owned())),
+        ("message", Value::String(fields.message)),
+    ];
+    members.extend(fields.others);
+    let members: Vec<String> =
+        members.into_iter().map(|(name, value)| format!("{}:{value}", Value::from(name))).collect();
+    printable_json(&format!("{{{}}}", members.join(",")))
 }
 
 /// The fields of an event in the order of the call.

@@ -30,10 +30,10 @@ pub fn of_status<'a>(status: &'a StatusDocument, now: Timestamp, screen: Screen)
         inked("STATE", Row::state),
         column("SINCE", Row::since),
         column("NEXT CHECK", Row::next_check),
-        column("METHOD", Row::method).expendable(3),
+        column("METHOD", Row::method).expendable(4),
         column("IN FLIGHT", Row::in_flight).aligned(Align::Right).expendable(2),
         column("LATENCY", Row::latency).aligned(Align::Right).expendable(1),
-        column("PASS/FAIL", Row::requests).aligned(Align::Right).expendable(4),
+        column("PASS/FAIL", Row::requests).aligned(Align::Right).expendable(3),
         column("WHY", Row::why),
     ]);
     format!("{}\n{}", header(status, now, screen), table.lay_out(screen))

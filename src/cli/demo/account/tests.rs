@@ -20,6 +20,10 @@ fn record(role: Role, to: &'static str, cause: Option<Cause>, source: Source) ->
 fn kept() -> Account {
     let outcome = |number: u32| Outcome {
         form: if number.is_multiple_of(3) { Form::Stream } else { Form::Whole },
+        knowledge: Some(match number > WAVE_REQUESTS {
+            true => Knowledge::RefusalKnown,
+            false => Knowledge::RefusalUnknown,
+        }),
         ending: Ending::Complete,
     };
     let early = Asked::Chat(Knowledge::RefusalUnknown);
@@ -48,7 +52,7 @@ fn a_promise_that_was_kept_is_told_so() {
     let account = kept();
     assert!(account.is_kept(), "{}", text(&account));
     assert!(text(&account).ends_with("\nthe promise held\n"), "{}", text(&account));
-    assert!(text(&account).contains("0 requests went to dead-key after its refusal"));
+    assert!(text(&account).contains("0 of the 100 requests sent after dead-key's refusal went to it"));
 }
 
 #[test]
@@ -56,7 +60,11 @@ fn one_request_after_the_refusal_breaks_it() {
     let mut account = kept();
     account.received[1].1.push(received(Asked::Chat(Knowledge::RefusalKnown), 401));
     assert!(!account.is_kept());
-    assert!(text(&account).contains("✗ 1 requests went to dead-key after its refusal"), "{}", text(&account));
+    assert!(
+        text(&account).contains("✗ 1 of the 100 requests sent after dead-key's refusal went to it"),
+        "{}",
+        text(&account)
+    );
 }
 
 #[test]
