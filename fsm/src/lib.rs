@@ -41,6 +41,7 @@
 #![warn(missing_docs)]
 
 mod cell;
+mod context;
 mod cooldown;
 mod event;
 mod interval;

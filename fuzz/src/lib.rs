@@ -1,10 +1,11 @@
 //! What the fuzz targets do with their bytes, as plain functions that a test can call as well.
 #![forbid(unsafe_code)]
 
+pub mod config;
 pub mod machine;
 
 /// What a target does with some bytes; it panics when an invariant is broken.
 pub type Run = fn(&[u8]);
 
 /// Every target, by the name that its corpus folder has too.
-pub const TARGETS: &[(&str, Run)] = &[("machine", machine::run)];
+pub const TARGETS: &[(&str, Run)] = &[("config", config::run), ("machine", machine::run)];
