@@ -17,13 +17,12 @@ use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 
 use super::Proxy;
+use super::framing::{Guarded, HEAD_BYTES_MAX};
 
 /// How an HTTP/2 connection begins (RFC 9113 §3.4); no HTTP/1 request does.
 const HTTP2_PREFACE_START: &[u8] = b"PRI";
 /// The pause after a connection could not be accepted: the limit on descriptors, mostly, which passes.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// The most bytes of a request's head.
-const HEAD_BYTES_MAX: usize = 64 * 1024;
 
 /// Serves until `stop` turns true, then lets running exchanges finish within the cluster's
 /// `drain_timeout`, and aborts what is left.
@@ -64,24 +63,34 @@ async fn serve_connection(proxy: Arc<Proxy>, stream: TcpStream, stop: watch::Rec
         Ok(Ok(is_http2)) => is_http2,
         Ok(Err(_)) | Err(_) => return,
     };
-    let io = TokioIo::new(stream);
-    let service = service_fn(move |request: Request<Incoming>| {
-        let proxy = proxy.clone();
-        async move { Ok::<_, Infallible>(proxy.handle(request).await) }
-    });
     let ended = if is_http2 {
+        let service = service_fn(move |request: Request<Incoming>| {
+            let proxy = proxy.clone();
+            async move { Ok::<_, Infallible>(proxy.handle(request).await) }
+        });
         let connection = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .max_header_list_size(HEAD_BYTES_MAX as u32)
-            .serve_connection(io, service);
+            .serve_connection(TokioIo::new(stream), service);
         until_stopped(connection, stop, |connection| connection.graceful_shutdown()).await
     } else {
+        let guarded = Guarded::new(stream);
+        let refusals = guarded.refusals();
+        let service = service_fn(move |request: Request<Incoming>| {
+            let (proxy, refused) = (proxy.clone(), refusals.answer_to(&request));
+            async move {
+                Ok::<_, Infallible>(match refused {
+                    Some(answer) => answer.into_response(request.uri().path()),
+                    None => proxy.handle(request).await,
+                })
+            }
+        });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(header_timeout)
             .max_buf_size(HEAD_BYTES_MAX)
             .auto_date_header(false)
-            .serve_connection(io, service);
+            .serve_connection(TokioIo::new(guarded), service);
         until_stopped(connection, stop, |connection| connection.graceful_shutdown()).await
     };
     if let Err(error) = ended {

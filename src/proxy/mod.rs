@@ -5,6 +5,7 @@ mod answers;
 mod attempts;
 mod beginning;
 mod exchange;
+mod framing;
 mod give_up;
 mod guard;
 mod held;

@@ -125,15 +125,34 @@ async fn a_request_that_two_readers_could_read_differently_goes_nowhere() {
     let host = qcc.address();
     for (what, lines) in [
         ("both framings", "content-length: 5\r\ntransfer-encoding: chunked"),
+        ("both framings, the other first", "Transfer-Encoding: chunked\r\nContent-Length: 5"),
         ("a framing nobody has", "transfer-encoding: gzip"),
+        ("two framings", "transfer-encoding: chunked\r\ntransfer-encoding: chunked"),
+        ("two framings on a line", "transfer-encoding: gzip, chunked"),
         ("two lengths", "content-length: 5\r\ncontent-length: 6"),
+        ("a length said twice", "content-length: 5\r\ncontent-length: 5"),
+        ("a list of lengths", "content-length: 5, 5"),
         ("no length", "content-length: five"),
         ("a negative length", "content-length: -1"),
+        ("a signed length", "content-length: +5"),
+        ("two hosts", "content-length: 5\r\nhost: localhost"),
+        ("a bare LF", "x: y\ncontent-length: 5"),
+        ("a bare CR", "x: y\rcontent-length: 5"),
+        ("a folded line", "x: y\r\n content-length: 5"),
+        ("a space before the colon", "content-length : 5"),
+        ("no name", ": 5"),
+        ("no colon", "content-length"),
+        ("a NUL", "content-length: 5\0"),
+        ("a control character", "x: \u{b}\r\ncontent-length: 5"),
+        ("a head without an end", &format!("x: {}", "y".repeat(512 * 1024))),
     ] {
         let mut raw = Raw::connect(host).await;
         raw.send(format!("POST /v1/messages HTTP/1.1\r\nhost: {host}\r\n{lines}\r\n\r\n0\r\n\r\n")).await;
+        raw.send(raw_request("POST", "/v1/messages", host, &[], b"{}")).await;
         let reply = raw.read_reply().await.unwrap_or_else(|| panic!("{what}: no answer"));
-        assert_eq!(reply.status(), 400, "{what}");
+        assert_eq!((reply.status(), reply.head.header("x-qcc-error")), (400, Some("bad_request")), "{what}");
+        assert_eq!(reply.head.header("connection"), Some("close"), "{what}");
+        assert_eq!(reply.json()["error"]["type"], "invalid_request_error", "{what}");
         raw.expect_closed().await;
     }
     assert_eq!(a.posts().len(), 0);

@@ -6,6 +6,7 @@ mod support;
 
 mod choosing;
 mod failover;
+mod framing;
 mod headers;
 mod local;
 mod streams;

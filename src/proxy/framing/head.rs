@@ -1,0 +1,123 @@
+//! One request head, line by line as it comes (RFC 9112 §2–§6).
+
+use memchr::memchr;
+
+use super::{HEAD_BYTES_MAX, Refusal, is_control, is_token};
+
+/// How a request's body is delimited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    Length(u64),
+    Chunked,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Version {
+    Http10,
+    Http11,
+}
+
+/// What the lines so far have said.
+#[derive(Debug, Default)]
+pub struct Head {
+    /// Bytes looked at.
+    scanned: usize,
+    /// Where the line that is not complete begins.
+    line_start: usize,
+    version: Option<Version>,
+    framing: Option<Framing>,
+    has_host: bool,
+}
+
+impl Head {
+    /// Reads on in a head of which all bytes so far are given; at its end, its length and framing.
+    pub fn read(&mut self, bytes: &[u8]) -> Result<Option<(usize, Framing)>, Refusal> {
+        loop {
+            let fresh = &bytes[self.scanned..];
+            let line_end = memchr(b'\n', fresh);
+            let seen = &fresh[..line_end.unwrap_or(fresh.len())];
+            // Seen before the line is whole: a TLS greeting needs no line end to be refused.
+            if seen.iter().any(|&byte| is_control(byte) && byte != b'\r') {
+                return Err(Refusal::Control);
+            }
+            self.scanned += seen.len() + usize::from(line_end.is_some());
+            if self.scanned > HEAD_BYTES_MAX {
+                return Err(Refusal::TooLong);
+            }
+            if line_end.is_none() {
+                return Ok(None);
+            }
+            let line = bytes[self.line_start..self.scanned].strip_suffix(b"\r\n").ok_or(Refusal::LineEnd)?;
+            if memchr(b'\r', line).is_some() {
+                return Err(Refusal::LineEnd);
+            }
+            self.line_start = self.scanned;
+            match (line, self.version) {
+                // RFC 9112 §2.2: empty lines before a request are passed over.
+                ([], None) => {}
+                ([], Some(_)) => return Ok(Some((self.scanned, self.framing.unwrap_or(Framing::Length(0))))),
+                (line, None) => self.version = Some(read_request_line(line)?),
+                (line, Some(version)) => self.read_field(line, version)?,
+            }
+        }
+    }
+
+    fn read_field(&mut self, line: &[u8], version: Version) -> Result<(), Refusal> {
+        if line[0] == b' ' || line[0] == b'\t' {
+            return Err(Refusal::Folded);
+        }
+        let colon = memchr(b':', line).ok_or(Refusal::Name)?;
+        let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
+        if !is_token(name) {
+            return Err(Refusal::Name);
+        }
+        if name.eq_ignore_ascii_case(b"host") {
+            if self.has_host {
+                return Err(Refusal::Hosts);
+            }
+            self.has_host = true;
+        } else if name.eq_ignore_ascii_case(b"content-length") {
+            self.framing = match self.framing {
+                None => Some(Framing::Length(read_length(value)?)),
+                Some(Framing::Length(_)) => return Err(Refusal::Length),
+                Some(Framing::Chunked) => return Err(Refusal::BothFramings),
+            };
+        } else if name.eq_ignore_ascii_case(b"transfer-encoding") {
+            self.framing = match self.framing {
+                None if version == Version::Http11 && value.eq_ignore_ascii_case(b"chunked") => {
+                    Some(Framing::Chunked)
+                }
+                None | Some(Framing::Chunked) => return Err(Refusal::Coding),
+                Some(Framing::Length(_)) => return Err(Refusal::BothFramings),
+            };
+        }
+        Ok(())
+    }
+}
+
+fn read_request_line(line: &[u8]) -> Result<Version, Refusal> {
+    let mut parts = line.split(|&byte| byte == b' ');
+    let (Some(method), Some(target), Some(version), None) =
+        (parts.next(), parts.next(), parts.next(), parts.next())
+    else {
+        return Err(Refusal::RequestLine);
+    };
+    if !is_token(method) || target.is_empty() || target.contains(&b'\t') {
+        return Err(Refusal::RequestLine);
+    }
+    match version {
+        b"HTTP/1.1" => Ok(Version::Http11),
+        b"HTTP/1.0" => Ok(Version::Http10),
+        _ => Err(Refusal::RequestLine),
+    }
+}
+
+/// Digits and nothing else: no sign, no list, no more than fits a signed count.
+fn read_length(value: &[u8]) -> Result<u64, Refusal> {
+    let push = |length: u64, &digit: &u8| {
+        let digit = digit.is_ascii_digit().then(|| u64::from(digit - b'0'))?;
+        length.checked_mul(10)?.checked_add(digit)
+    };
+    let length = if value.is_empty() { None } else { value.iter().try_fold(0, push) };
+    length.filter(|&length| length <= i64::MAX.cast_unsigned()).ok_or(Refusal::Length)
+}
