@@ -53,7 +53,8 @@ async fn an_endpoint_billed_by_the_request_gets_no_check_in_an_hour_and_comes_ba
     relay.set(move |request| llm::healthy(request).after(&at_gate));
     let asking: Vec<_> = (0..5).map(|n| client.asking(&format!("user {n}"))).collect();
     within("the trial's arrival", gate.arrived(1)).await;
-    never_within("a second request beside the trial", Duration::from_millis(300), || gate.arrivals() > 1).await;
+    never_within("a second request beside the trial", Duration::from_millis(300), || gate.arrivals() > 1)
+        .await;
     gate.open();
     for asked in asking {
         asked.reply().await.expect_from("relay");

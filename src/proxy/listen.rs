@@ -55,11 +55,16 @@ pub async fn serve(proxy: Arc<Proxy>, listener: TcpListener, mut stop: watch::Re
     }
 }
 
-async fn serve_connection(proxy: Arc<Proxy>, stream: TcpStream, stop: watch::Receiver<bool>) {
+async fn serve_connection(proxy: Arc<Proxy>, stream: TcpStream, mut stop: watch::Receiver<bool>) {
     let header_timeout = proxy.cluster.settings().timeouts.client_header;
     // Events are small and each is awaited: batching only delays them.
     let _ = stream.set_nodelay(true);
-    let is_http2 = match timeout(header_timeout, begins_as_http2(&stream)).await {
+    let begun = tokio::select! {
+        begun = timeout(header_timeout, begins_as_http2(&stream)) => begun,
+        // Nothing came on it: clients open connections ahead of need, and a drain must not wait for those.
+        () = async { drop(stop.wait_for(|stop| *stop).await) } => return,
+    };
+    let is_http2 = match begun {
         Ok(Ok(is_http2)) => is_http2,
         Ok(Err(_)) | Err(_) => return,
     };

@@ -127,3 +127,15 @@ async fn a_second_proxy_of_a_cluster_is_refused_and_the_first_goes_on() {
     assert_eq!(qcc.status()["listen"], qcc.address());
     Client::of(&qcc).ask("as ever").await.expect_from("a");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_drain_does_not_wait_for_a_connection_on_which_nothing_came() {
+    let a = Upstream::healthy();
+    let mut qcc = Qcc::start(&one(&a).line("drain_timeout = '10m'").timeouts("client_header = '10m'"));
+    let silent = TcpStream::connect(qcc.address()).await.unwrap();
+    // Served on a later connection, so the silent one has been accepted.
+    Client::of(&qcc).ask("served").await.expect_from("a");
+    qcc.sigterm();
+    assert_eq!(qcc.wait(), Some(0));
+    drop(silent);
+}
