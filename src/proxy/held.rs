@@ -25,6 +25,8 @@ pub struct Held {
     pub(super) prefix: VecDeque<Bytes>,
     pub(super) rest: Option<Incoming>,
     pub(super) connection: Option<Returned>,
+    /// Whether the body broke off in what was read of it: what there is must not look whole.
+    pub(super) is_cut: bool,
     endpoint: String,
 }
 
@@ -37,6 +39,7 @@ impl Held {
             prefix: VecDeque::new(),
             rest: Some(body),
             connection: Some(connection),
+            is_cut: false,
             endpoint: endpoint.to_owned(),
         };
         held.end_if_over();
@@ -74,9 +77,17 @@ impl Held {
     /// When the connection breaks.
     pub async fn read_on(&mut self) -> Result<Option<Bytes>, hyper::Error> {
         while let Some(rest) = &mut self.rest {
-            let Some(frame) = rest.frame().await.transpose()? else {
-                self.end();
-                break;
+            let frame = match rest.frame().await {
+                Some(Ok(frame)) => frame,
+                // Asked again it would say that it has ended.
+                Some(Err(error)) => {
+                    (self.rest, self.connection, self.is_cut) = (None, None, true);
+                    return Err(error);
+                }
+                None => {
+                    self.end();
+                    break;
+                }
             };
             let data = frame.into_data().ok();
             self.end_if_over();

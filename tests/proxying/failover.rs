@@ -196,3 +196,17 @@ async fn an_idle_connection_that_was_closed_costs_no_attempt() {
     assert_eq!((a.posts().len(), b.posts().len()), (2, 0));
     assert_eq!(qcc.endpoint("a")["requests"]["failed"], 0);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_error_whose_body_is_cut_never_looks_whole() {
+    for status in [400, 500] {
+        let a = Upstream::start(llm::on_post(move |_| {
+            let answer = Answer::new(status).header("content-type", "application/json").chunked();
+            answer.chunk(r#"{"type":"error","#).ending(End::Fin)
+        }));
+        let (_qcc, client) = started(Cluster::tiers([Endpoint::new("a", &a)]));
+        let reply = client.ask("cut").await;
+        assert_eq!((reply.status, reply.whole), (status, false), "a cut must not look like an end");
+        assert_eq!(reply.text(), r#"{"type":"error","#, "what came is forwarded");
+    }
+}
