@@ -26,8 +26,10 @@ pub(super) async fn begin_stream(
     call: Call,
     settings: &ClusterSettings,
 ) -> Result<(), NoSuccess> {
+    let limit = settings.timeouts.first_byte;
+    let left = limit.saturating_sub(watched.stopwatch.elapsed());
     if !held.is_event_stream() {
-        held.read_beginning().await.map_err(lost)?;
+        timeout(left, held.read_beginning()).await.map_err(|_| silent(limit))?.map_err(lost)?;
         let text = match shape_of_answer(call, &held.beginning(), held.is_compressed()) {
             Shape::Error(error) => {
                 return Err((error_judged(&error), format!("200 with an error: {}", error.line()), false));
@@ -38,7 +40,7 @@ pub(super) async fn begin_stream(
     }
     if held.is_compressed() {
         // Its events can't be seen: its first bytes are its beginning, its end is its end.
-        return match held.read_on().await.map_err(lost)? {
+        return match timeout(left, held.read_on()).await.map_err(|_| silent(limit))?.map_err(lost)? {
             Some(_) => Ok(()),
             None => Err((
                 Judgement::invalid_response(CheckMethod::Chat),
@@ -49,22 +51,15 @@ pub(super) async fn begin_stream(
     }
     let mut stream = StreamWatch::new(call);
     let reading = read_to_content(held, &mut stream);
-    let left = settings.timeouts.first_byte.saturating_sub(watched.stopwatch.elapsed());
     match timeout(settings.commit_after.min(left), reading).await {
         Ok(read) => read?,
-        Err(_) if left <= settings.commit_after => {
-            return Err((
-                judge_timeout(),
-                format!("no content within {:?}", settings.timeouts.first_byte),
-                true,
-            ));
-        }
+        Err(_) if left <= settings.commit_after => return Err(silent(limit)),
         // The head goes out as it stands, and the relay goes on watching.
         Err(_) => {}
     }
     let has_content = stream.has_content();
     watched.watch = Watch::Stream(stream);
-    watched.content_by = Some(watched.stopwatch.after(settings.timeouts.first_byte));
+    watched.content_by = Some(watched.stopwatch.after(limit));
     if has_content {
         watched.pass();
     }
@@ -110,6 +105,10 @@ pub(super) async fn begin_whole(held: &mut Held, call: Call, patience: Duration)
             Err((Judgement::invalid_response(CheckMethod::Chat), text, false))
         }
     }
+}
+
+fn silent(limit: Duration) -> NoSuccess {
+    (judge_timeout(), format!("no content within {limit:?}"), true)
 }
 
 fn lost(error: hyper::Error) -> NoSuccess {

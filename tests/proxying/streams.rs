@@ -172,3 +172,20 @@ async fn a_client_that_does_not_read_holds_the_upstream_back_and_nobody_else() {
     drop(slow);
     eventually("the upstream is let go", || a.users()[0].was_abandoned()).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_head_without_a_body_is_given_up_whatever_the_head_says() {
+    for (name, value) in [("content-type", "application/json"), ("content-encoding", "gzip")] {
+        let a = Upstream::start(llm::on_post(move |_| {
+            let kind = if name == "content-type" { value } else { "text/event-stream" };
+            let answer = Answer::new(200).header("content-type", kind).chunked().ending(End::Stall);
+            if name == "content-type" { answer } else { answer.header(name, value) }
+        }));
+        let b = Upstream::healthy();
+        let (qcc, client) = started(two(&a, &b).timeouts("first_byte = '300ms'"));
+        client.ask_streamed("silent").await.expect_from("b");
+        eventually("the silent exchange is closed", || a.posts()[0].was_abandoned()).await;
+        let after = qcc.endpoint_when("a", "has failed", |a| a["requests"]["failed"] == 1).await;
+        assert_eq!(after["failures"], 1, "{name}");
+    }
+}
