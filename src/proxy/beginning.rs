@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use qcc_fsm::CheckMethod;
+use serde::de::IgnoredAny;
 use tokio::time::timeout;
 
-use super::held::Held;
+use super::held::{Held, INSPECTED_BYTES_MAX};
 use super::relay::{Watch, Watched};
 use crate::config::ClusterSettings;
 use crate::exchange::{
@@ -29,12 +30,14 @@ pub(super) async fn begin_stream(
     let limit = settings.timeouts.first_byte;
     let left = limit.saturating_sub(watched.stopwatch.elapsed());
     if !held.is_event_stream() {
-        timeout(left, held.read_beginning()).await.map_err(|_| silent(limit))?.map_err(lost)?;
-        let text = match shape_of_answer(call, &held.beginning(), held.is_compressed()) {
+        let reading = read_to_shape(held, call);
+        let text = match timeout(left, reading).await.map_err(|_| silent(limit))?.map_err(lost)? {
             Shape::Error(error) => {
                 return Err((error_judged(&error), format!("200 with an error: {}", error.line()), false));
             }
-            Shape::Answer | Shape::Foreign => "200 without the event stream that was asked for",
+            Shape::Answer | Shape::Foreign | Shape::Unclear => {
+                "200 without the event stream that was asked for"
+            }
         };
         return Err((Judgement::invalid_response(CheckMethod::Chat), text.to_owned(), false));
     }
@@ -88,21 +91,38 @@ async fn read_to_content(held: &mut Held, stream: &mut StreamWatch) -> Result<()
 }
 
 pub(super) async fn begin_whole(held: &mut Held, call: Call, patience: Duration) -> Result<(), NoSuccess> {
-    match timeout(patience, held.read_beginning()).await {
+    let shape = match timeout(patience, read_to_shape(held, call)).await {
         Err(_) => return Err((judge_timeout(), format!("no answer within {patience:?}"), true)),
         Ok(read) => read.map_err(lost)?,
-    }
+    };
     if !call.speaks_for_health() {
         return Ok(());
     }
-    match shape_of_answer(call, &held.beginning(), held.is_compressed()) {
+    match shape {
         Shape::Answer => Ok(()),
         Shape::Error(error) => {
             Err((error_judged(&error), format!("200 with an error: {}", error.line()), false))
         }
-        Shape::Foreign => {
+        Shape::Foreign | Shape::Unclear => {
             let text = "200 with a body that is no answer".to_owned();
             Err((Judgement::invalid_response(CheckMethod::Chat), text, false))
+        }
+    }
+}
+
+/// Reads an answer until its shape shows: where the network cuts it says nothing of it.
+async fn read_to_shape(held: &mut Held, call: Call) -> Result<Shape, hyper::Error> {
+    held.read_beginning().await?;
+    loop {
+        let beginning = held.beginning();
+        let shape = shape_of_answer(call, &beginning, held.is_compressed());
+        let is_seen = match shape {
+            Shape::Answer | Shape::Foreign => true,
+            Shape::Error(_) => serde_json::from_slice::<IgnoredAny>(&beginning).is_ok(),
+            Shape::Unclear => false,
+        };
+        if is_seen || beginning.len() >= INSPECTED_BYTES_MAX || held.read_on().await?.is_none() {
+            return Ok(shape);
         }
     }
 }

@@ -15,7 +15,7 @@ use crate::exchange::ErrorText;
 use crate::upstream::{Returned, strip_hop_by_hop};
 
 /// How much of an error's or an answer's beginning is read before it is judged.
-const INSPECTED_BYTES_MAX: usize = 8 * 1024;
+pub(super) const INSPECTED_BYTES_MAX: usize = 8 * 1024;
 /// How long the rest of a short error body may take: it only serves to show what it says.
 const ERROR_BODY_WITHIN: Duration = Duration::from_secs(2);
 
@@ -143,8 +143,7 @@ impl Held {
         }
     }
 
-    /// Reads the beginning of a whole answer: its first bytes that are more than white space, and up to
-    /// 8 KiB of what follows them at once.
+    /// Reads the beginning of a whole answer: up to its first bytes that are more than white space.
     ///
     /// # Errors
     /// When the connection breaks.
