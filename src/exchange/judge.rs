@@ -36,10 +36,13 @@ impl Judgement {
         Self { verdict: Verdict::Neutral, moves_on: true, cooling: Some(cooling) }
     }
 
-    /// The same for a call that does not speak for the endpoint's health: only authorisation counts.
+    /// The same for a call that does not speak for the endpoint's health: only the connection and
+    /// authorisation count.
     pub fn of_call(self, call: Call) -> Self {
         let counts = match self.verdict {
-            Verdict::Fail(failure) => failure.cause == Cause::Auth,
+            Verdict::Fail(failure) => {
+                matches!(failure.cause, Cause::Auth | Cause::Network | Cause::Timeout)
+            }
             Verdict::Pass(_) | Verdict::Neutral => false,
         };
         if call.speaks_for_health() || counts {
@@ -167,6 +170,12 @@ mod tests {
             assert!(judgement.cooling.is_some());
         }
         assert_eq!(judged(Call::Messages, 200, false), None);
+    }
+
+    #[test]
+    fn counting_tokens_speaks_for_the_connection() {
+        assert_eq!(cause(judge_lost().of_call(Call::CountTokens)), Some(Cause::Network));
+        assert_eq!(cause(judge_timeout().of_call(Call::Models)), Some(Cause::Timeout));
     }
 
     #[test]
