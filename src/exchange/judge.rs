@@ -74,10 +74,15 @@ pub fn judge_status(
     Some(judgement.of_call(call))
 }
 
-/// Judges an error that came inside a 200, by its type or code.
+/// Judges an error that came inside a 200, by its code, or by its type where the code says nothing.
 pub fn judge_error_event(error: &ErrorText, method: CheckMethod) -> Judgement {
-    let name = error.code.as_deref().or(error.kind.as_deref()).unwrap_or_default();
-    match name {
+    let names = [error.code.as_deref(), error.kind.as_deref()];
+    let judged = names.into_iter().flatten().find_map(|name| judge_error_name(name, method));
+    judged.unwrap_or(Judgement::fails(Cause::Server, method))
+}
+
+fn judge_error_name(name: &str, method: CheckMethod) -> Option<Judgement> {
+    Some(match name {
         "authentication_error" | "permission_error" | "invalid_api_key" => {
             Judgement::fails(Cause::Auth, method)
         }
@@ -91,8 +96,8 @@ pub fn judge_error_event(error: &ErrorText, method: CheckMethod) -> Judgement {
         | "server_is_overloaded" => Judgement::cools(Cooling::Unannounced),
         "invalid_request_error" | "not_found_error" | "request_too_large" => Judgement::REQUESTS_FAULT,
         "timeout_error" => Judgement::fails(Cause::Timeout, method),
-        _ => Judgement::fails(Cause::Server, method),
-    }
+        _ => return None,
+    })
 }
 
 /// No connection: nothing was sent, so the request goes on.
@@ -170,6 +175,20 @@ mod tests {
             assert!(judgement.cooling.is_some());
         }
         assert_eq!(judged(Call::Messages, 200, false), None);
+    }
+
+    #[test]
+    fn an_error_whose_code_is_unknown_is_judged_by_its_type() {
+        let judged = |code: Option<&str>, kind: &str| {
+            let error =
+                ErrorText { code: code.map(str::to_owned), kind: Some(kind.to_owned()), message: None };
+            judge_error_event(&error, CheckMethod::Chat)
+        };
+        let too_long = judged(Some("context_length_exceeded"), "invalid_request_error");
+        assert_eq!(too_long, Judgement::REQUESTS_FAULT);
+        assert_eq!(cause(judged(Some("invalid_api_key"), "invalid_request_error")), Some(Cause::Auth));
+        assert_eq!(cause(judged(Some("odd"), "odd")), Some(Cause::Server));
+        assert_eq!(judged(None, "overloaded_error").cooling, Some(Cooling::Unannounced));
     }
 
     #[test]
