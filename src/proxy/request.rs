@@ -44,14 +44,17 @@ impl Incomer {
         let target = parts.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
         let call = Call::of_path(target.path()).ok_or_else(OwnAnswer::not_found)?;
         let body = collect(body, settings.max_body_bytes, settings.timeouts.client_header).await?;
+        let protocol = call.protocol(target.path(), &parts.headers);
+        // Only a POST makes the endpoint work: what another method gets there says nothing of its health.
+        let is_work = parts.method == Method::POST || !call.speaks_for_health();
         Ok(Self {
             facts: RequestFacts::of(&body.contiguous()),
-            protocol: call.protocol(target.path(), &parts.headers),
+            protocol,
             method: parts.method,
             headers: parts.headers,
             target,
             body,
-            call,
+            call: if is_work { call } else { Call::Other },
         })
     }
 

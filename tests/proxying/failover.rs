@@ -252,3 +252,21 @@ async fn an_error_in_a_200_is_one_however_its_bytes_are_cut() {
         assert_eq!(qcc.endpoint_in("a", "unhealthy").await["cause"], "auth", "cut at {cut}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn asking_what_may_be_asked_says_nothing_of_health() {
+    let a = Upstream::start(|request| match request.method.as_str() {
+        "OPTIONS" | "HEAD" => Answer::new(200),
+        _ => llm::healthy(request),
+    });
+    let b = Upstream::healthy();
+    let (qcc, client) = started(two(&a, &b));
+    for method in ["OPTIONS", "HEAD", "OPTIONS", "HEAD"] {
+        let url = format!("{}/v1/messages", client.base);
+        let reply = exchange(client.http.request(method.parse().unwrap(), url)).await;
+        assert_eq!((reply.status, reply.endpoint()), (200, "a"), "{method}");
+    }
+    let after = qcc.endpoint_when("a", "has nothing in flight", |a| a["in_flight"] == 0).await;
+    assert_eq!((&after["failures"], &after["requests"]["failed"]), (&0.into(), &0.into()), "{after:#}");
+    client.ask("as ever").await.expect_from("a");
+}
