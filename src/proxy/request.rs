@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
-use hyper::http::header::HeaderMap;
+use hyper::http::header::{CONTENT_ENCODING, HeaderMap};
 use hyper::http::uri::PathAndQuery;
 use hyper::{Method, Request};
 use tokio::time::timeout;
@@ -63,6 +63,11 @@ impl Incomer {
         let streams =
             matches!(self.call, Call::Messages | Call::ChatCompletions | Call::Completions | Call::Responses);
         streams && self.facts.stream
+    }
+
+    /// Whether its body is encoded, so that it does not show what is asked for.
+    pub fn is_encoded(&self) -> bool {
+        self.headers.contains_key(CONTENT_ENCODING)
     }
 
     /// How long the head of its answer may take.

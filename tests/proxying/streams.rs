@@ -189,3 +189,16 @@ async fn a_head_without_a_body_is_given_up_whatever_the_head_says() {
         assert_eq!(after["failures"], 1, "{name}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_asked_for_in_an_encoded_body_is_a_stream() {
+    let events = llm::message_events(&["of-a"]);
+    let whole = events.concat();
+    let a = Upstream::start(llm::on_post(move |_| Answer::events(&events)));
+    let (qcc, client) = started(two(&a, &Upstream::healthy()));
+    let request = client.http.post(format!("{}/v1/messages", client.base));
+    let request = request.header("content-encoding", "zstd").body(&b"\x28\xb5\x2f\xfd not to be read"[..]);
+    let reply = exchange(request).await.expect_from("a");
+    assert_eq!(reply.text(), whole);
+    assert_eq!(qcc.endpoint_when("a", "has passed", |a| a["requests"]["passed"] == 1).await["failures"], 0);
+}
