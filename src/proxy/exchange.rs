@@ -61,7 +61,7 @@ pub(super) async fn exchange(
     match judged {
         Some(judgement) => refused(attempt, held, judgement, incomer.call).await,
         None => {
-            let model = incomer.facts.model.clone();
+            let model = incomer.facts.model.clone().filter(|_| incomer.call.names_chat_model());
             let watched =
                 Watched { attempt, watch: Watch::Whole, stopwatch, model, latency: None, content_by: None };
             accepted(watched, held, incomer, settings).await

@@ -48,7 +48,7 @@ pub struct Watched {
     pub watch: Watch,
     /// Running since the request was sent.
     pub stopwatch: Stopwatch,
-    /// The model, to be kept once the endpoint has served it.
+    /// The model, to be kept once the endpoint has served it; none that a check can't ask.
     pub model: Option<String>,
     /// The time from the request to its first content, once that came.
     pub latency: Option<Duration>,

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::support::{Answer, Cluster, End, Endpoint, Recorded, Upstream, llm, never_within};
+use serde_json::json;
+
+use super::support::{Answer, Cluster, End, Endpoint, Recorded, Upstream, exchange, llm, never_within};
 use super::{assert_benched, count, started};
 
 fn one(a: &Upstream) -> Cluster {
@@ -124,4 +126,20 @@ async fn slow_start_gives_a_recovered_endpoint_only_a_part_at_first() {
     }
     let at_a = a.users().len();
     assert!(at_a <= 60, "{at_a} of 200 went to an endpoint whose share is 10 % for now");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_chat_check_asks_no_model_that_only_embeds() {
+    let o = Upstream::start(|request| match request.path() {
+        "/v1/embeddings" => Answer::json(200, &json!({"object": "list", "data": []})),
+        "/v1/chat/completions" => llm::error(401),
+        _ => llm::healthy(request),
+    });
+    let (_qcc, client) = started(Cluster::tiers([Endpoint::new("o", &o).openai()]).quick_recovery());
+    let mut embedding = llm::response("embedded");
+    embedding["model"] = "text-embedding-served".into();
+    exchange(client.post("/v1/embeddings", &embedding)).await.expect_from("o");
+    exchange(client.post("/v1/chat/completions", &llm::chat("refused"))).await;
+    let checks = o.wait_for("a chat check", 1, Recorded::is_chat_check).await;
+    assert_ne!(checks[0].json()["model"], "text-embedding-served");
 }
