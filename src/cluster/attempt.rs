@@ -145,7 +145,12 @@ impl Attempt {
     pub fn report(&mut self, verdict: Verdict) -> Outcome {
         self.begin();
         let outcome = self.settle(verdict);
-        self.said = Some((verdict, outcome));
+        let counted = match (self.said, verdict) {
+            // The pass before it stands, and what speaks of nobody can't come too late.
+            (Some((_, Outcome::Stays | Outcome::Moved(_))), Verdict::Neutral) => Outcome::Stays,
+            (Some(_) | None, Verdict::Pass(_) | Verdict::Fail(_) | Verdict::Neutral) => outcome,
+        };
+        self.said = Some((verdict, counted));
         outcome
     }
 

@@ -202,3 +202,24 @@ async fn a_stream_asked_for_in_an_encoded_body_is_a_stream() {
     assert_eq!(reply.text(), whole);
     assert_eq!(qcc.endpoint_when("a", "has passed", |a| a["requests"]["passed"] == 1).await["failures"], 0);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_overload_after_content_is_not_counted_as_too_late() {
+    let gate = Gate::new("the error");
+    let held = gate.clone();
+    let a = Upstream::start(llm::on_post(move |_| {
+        let events = llm::message_events(&["of-a"]);
+        let error = llm::anthropic_error("overloaded_error", "busy");
+        let answer = Answer::events(&events[..EVENTS_BEFORE_CONTENT + 1]).wait(&held);
+        answer.chunk(format!("event: error\ndata: {error}\n\n"))
+    }));
+    let (qcc, _) = started(two(&a, &Upstream::healthy()));
+    let mut raw = stream(&qcc).await;
+    assert!(raw.read_until("of-a").await);
+    gate.open();
+    let after = qcc
+        .endpoint_when("a", "cools down", |a| a["cooldown_until"].is_string() && a["in_flight"] == 0)
+        .await;
+    let counted = (&after["requests"]["neutral"], &after["requests"]["stale"]);
+    assert_eq!(counted, (&1.into(), &0.into()), "{after:#}");
+}
