@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::support::{Answer, Cluster, End, Endpoint, Recorded, Upstream, exchange, llm, never_within};
+use super::support::{
+    Answer, Cluster, End, Endpoint, Gate, Recorded, Upstream, eventually, exchange, llm, never_within,
+};
 use super::{assert_benched, count, started};
 
 fn one(a: &Upstream) -> Cluster {
@@ -142,4 +144,29 @@ async fn a_chat_check_asks_no_model_that_only_embeds() {
     exchange(client.post("/v1/chat/completions", &llm::chat("refused"))).await;
     let checks = o.wait_for("a chat check", 1, Recorded::is_chat_check).await;
     assert_ne!(checks[0].json()["model"], "text-embedding-served");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_more_trials_are_claimed_than_checks_may_run() {
+    let a = Upstream::start(llm::on_get(llm::always(401)));
+    let names: Vec<String> = (0..40).map(|number| format!("e{number}")).collect();
+    let cluster = names.iter().fold(Cluster::new("work").quick_recovery(), |cluster, name| {
+        cluster.endpoint(Endpoint::new(name, &a))
+    });
+    let gate = Gate::new("the model lists");
+    let held = gate.clone();
+    let (qcc, _client) =
+        started(cluster.health("auth_backoff_base = '1s'").health("auth_backoff_max = '1s'"));
+    a.set(llm::on_get(move |request| llm::healthy(request).after(&held)));
+    gate.arrived(32).await;
+    let in_state = |state: &str| {
+        let status = qcc.status();
+        status["endpoints"].as_array().unwrap().iter().filter(|endpoint| endpoint["state"] == state).count()
+    };
+    never_within("a trial that waits for its check", Duration::from_millis(1200), || {
+        in_state("recovering") > 32
+    })
+    .await;
+    gate.open();
+    eventually("all are back", || in_state("healthy") == names.len()).await;
 }
