@@ -16,15 +16,22 @@ pub struct Attempt {
     ticket: Ticket,
     /// What a check goes by; none for a user's request.
     check: Option<CheckMethod>,
+    /// Whether it makes the endpoint work. What does not shows no more than that a key is taken there.
+    makes_it_work: bool,
     begun: bool,
     /// The last verdict, and what it came to: counted once, at the end.
     said: Option<(Verdict, Outcome)>,
 }
 
 impl Attempt {
-    pub(super) fn of_request(cluster: Arc<Cluster>, endpoint: Arc<Endpoint>, ticket: Ticket) -> Self {
+    pub(super) fn of_request(
+        cluster: Arc<Cluster>,
+        endpoint: Arc<Endpoint>,
+        ticket: Ticket,
+        makes_it_work: bool,
+    ) -> Self {
         endpoint.vitals.enter();
-        Self { cluster, endpoint, ticket, check: None, begun: false, said: None }
+        Self { cluster, endpoint, ticket, check: None, makes_it_work, begun: false, said: None }
     }
 
     /// A check of an endpoint that is in service; none when it is not.
@@ -53,7 +60,8 @@ impl Attempt {
     }
 
     fn of_check(cluster: Arc<Cluster>, endpoint: Arc<Endpoint>, ticket: Ticket, method: CheckMethod) -> Self {
-        Self { cluster, endpoint, ticket, check: Some(method), begun: false, said: None }
+        let makes_it_work = method == CheckMethod::Chat;
+        Self { cluster, endpoint, ticket, check: Some(method), makes_it_work, begun: false, said: None }
     }
 
     /// The endpoint.
@@ -118,11 +126,15 @@ impl Attempt {
     /// Says that the endpoint works: the answer is complete, or its first content came.
     pub fn pass(&mut self, latency: Duration) -> Outcome {
         let now = self.cluster.clock.now();
-        let evidence = self.check.map_or(Evidence::Traffic, Evidence::Check);
+        let evidence = match self.check {
+            Some(method) => Evidence::Check(method),
+            None if self.makes_it_work => Evidence::Traffic,
+            None => Evidence::Check(CheckMethod::Network),
+        };
         let outcome = self.report(Verdict::Pass(evidence));
         if !matches!(outcome, Outcome::Stale) {
-            self.endpoint.vitals.note_vouched(now);
-            if self.check.is_none() {
+            self.endpoint.vitals.note_vouched(now, self.makes_it_work);
+            if self.check.is_none() && self.makes_it_work {
                 self.endpoint.vitals.note_latency(latency, now);
             }
         }
@@ -133,7 +145,12 @@ impl Attempt {
     pub fn report(&mut self, verdict: Verdict) -> Outcome {
         self.begin();
         let outcome = self.settle(verdict);
-        self.said = Some((verdict, outcome));
+        let counted = match (self.said, verdict) {
+            // The pass before it stands, and what speaks of nobody can't come too late.
+            (Some((_, Outcome::Stays | Outcome::Moved(_))), Verdict::Neutral) => Outcome::Stays,
+            (Some(_) | None, Verdict::Pass(_) | Verdict::Fail(_) | Verdict::Neutral) => outcome,
+        };
+        self.said = Some((verdict, counted));
         outcome
     }
 

@@ -91,7 +91,7 @@ impl Cluster {
 
     fn admit(self: &Arc<Self>, endpoint: &Arc<Endpoint>, search: &Search<'_>) -> Option<Attempt> {
         let ticket = endpoint.vitals.cell.admit(search.now)?;
-        Some(Attempt::of_request(self.clone(), endpoint.clone(), ticket))
+        Some(Attempt::of_request(self.clone(), endpoint.clone(), ticket, search.wanted.can_be_trial))
     }
 
     fn claim(
@@ -103,7 +103,7 @@ impl Cluster {
         let lease = Ticks::from_duration(search.wanted.patience + LEASE_MARGIN);
         let claim = endpoint.vitals.cell.claim(by, lease, search.now, &endpoint.policy)?;
         announce_claim(self, endpoint, &claim, Source::Traffic);
-        Some(Attempt::of_request(self.clone(), endpoint.clone(), claim.ticket))
+        Some(Attempt::of_request(self.clone(), endpoint.clone(), claim.ticket, search.wanted.can_be_trial))
     }
 
     /// Nothing is eligible: an endpoint whose cause a request may disprove is tried before its deadline.

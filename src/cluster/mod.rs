@@ -60,6 +60,9 @@ impl Cluster {
     /// As for [`Cluster::new`]; the old endpoints stay then.
     pub fn reload(&self, settings: ClusterSettings) -> Result<(), BuildError> {
         let roster = Roster::build(&settings, self.clock, Some(&self.roster.load()))?;
+        for (endpoint, command) in roster.commands() {
+            self.command(endpoint, command);
+        }
         self.settings.store(Arc::new(settings));
         self.roster.store(Arc::new(roster));
         self.ring();

@@ -16,6 +16,8 @@ pub struct Roster {
     endpoints: Vec<Arc<Endpoint>>,
     tiers: Vec<TierBounds>,
     in_file_order: Vec<usize>,
+    /// What the file says anew of endpoints that were there before.
+    commands: Vec<(usize, AdminCommand)>,
 }
 
 struct TierBounds {
@@ -67,9 +69,15 @@ impl Roster {
             .iter()
             .map(|&index| build_endpoint(&settings.endpoints[index], settings, clock, old).map(Arc::new))
             .collect::<Result<Vec<_>, _>>()?;
+        let commands = endpoints.iter().enumerate();
+        let commands = commands
+            .filter_map(|(place, endpoint)| {
+                Some((place, changed_will(endpoint, known(old, &endpoint.settings)?)?))
+            })
+            .collect();
         let mut in_file_order: Vec<usize> = (0..order.len()).collect();
         in_file_order.sort_by_key(|&place| order[place]);
-        Ok(Self { tiers: tiers(&endpoints), endpoints, in_file_order })
+        Ok(Self { tiers: tiers(&endpoints), endpoints, in_file_order, commands })
     }
 
     /// All endpoints, by priority.
@@ -80,6 +88,12 @@ impl Roster {
     /// All endpoints in the order of the configuration file, which is the order people know.
     pub fn in_file_order(&self) -> impl Iterator<Item = &Arc<Endpoint>> {
         self.in_file_order.iter().map(|&place| &self.endpoints[place])
+    }
+
+    /// The endpoints that the file enables or disables, other than it did before: what it says counts
+    /// when it changes; between reloads an operator's command stands.
+    pub(super) fn commands(&self) -> impl Iterator<Item = (&Arc<Endpoint>, AdminCommand)> {
+        self.commands.iter().map(|&(place, command)| (&self.endpoints[place], command))
     }
 
     /// The endpoints of each priority, the first one used first.
@@ -103,21 +117,26 @@ fn build_endpoint(
     clock: Clock,
     old: Option<&Roster>,
 ) -> Result<Endpoint, BuildError> {
-    let known = old.and_then(|old| old.endpoints.iter().find(|endpoint| endpoint.is_same_as(settings)));
-    let was_enabled = known.is_none_or(|known| known.settings.enabled);
+    let known = known(old, settings);
     let vitals = known.map_or_else(|| Arc::new(Vitals::new(clock)), |known| known.vitals.clone());
     let endpoint = Endpoint::new(settings, cluster, vitals)
         .map_err(|why| BuildError { endpoint: settings.name.clone(), why })?;
-    // What the file says counts when it changes; between reloads an operator's command stands.
-    let command = match (was_enabled, settings.enabled) {
+    if known.is_none() && !settings.enabled {
+        let _ = endpoint.vitals.cell.command(AdminCommand::Disable, clock.now(), &endpoint.policy);
+    }
+    Ok(endpoint)
+}
+
+fn known<'a>(old: Option<&'a Roster>, settings: &EndpointSettings) -> Option<&'a Arc<Endpoint>> {
+    old?.endpoints.iter().find(|endpoint| endpoint.is_same_as(settings))
+}
+
+fn changed_will(endpoint: &Endpoint, known: &Endpoint) -> Option<AdminCommand> {
+    match (known.settings.enabled, endpoint.settings.enabled) {
         (true, false) => Some(AdminCommand::Disable),
         (false, true) => Some(AdminCommand::Enable),
         (true, true) | (false, false) => None,
-    };
-    if let Some(command) = command {
-        let _ = endpoint.vitals.cell.command(command, clock.now(), &endpoint.policy);
     }
-    Ok(endpoint)
 }
 
 fn tiers(endpoints: &[Arc<Endpoint>]) -> Vec<TierBounds> {

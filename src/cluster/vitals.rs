@@ -197,8 +197,11 @@ impl Vitals {
         self.overloads.fetch_add(1, Ordering::Relaxed)
     }
 
-    pub(super) fn note_vouched(&self, now: Tick) {
-        self.overloads.store(0, Ordering::Relaxed);
+    /// A model list may be served by one that is overloaded still: only work ends a row of overloads.
+    pub(super) fn note_vouched(&self, now: Tick, by_work: bool) {
+        if by_work {
+            self.overloads.store(0, Ordering::Relaxed);
+        }
         self.vouched_at.store(now.0, Ordering::Relaxed);
     }
 

@@ -12,6 +12,8 @@ pub enum Shape {
     Error(ErrorText),
     /// Something else: nothing at all, a page, a text.
     Foreign,
+    /// An object that has shown nothing of the protocol yet; at its end it is as foreign as a page.
+    Unclear,
 }
 
 /// Judges the beginning of the body of a 2xx; `prefix` holds up to 8 KiB of it. A compressed body can't
@@ -37,8 +39,13 @@ pub fn shape_of_answer(call: Call, prefix: &[u8], is_compressed: bool) -> Shape 
         Call::Embeddings => &[b"data", b"object"],
         Call::CountTokens | Call::Models | Call::Other => return Shape::Answer,
     };
-    let known = TopLevel::of(prefix).any(|(name, _)| names.contains(&name));
-    if known { Shape::Answer } else { Shape::Foreign }
+    let known = TopLevel::of(prefix).any(|(name, value)| names.contains(&name) && !may_say_error(value));
+    if known { Shape::Answer } else { Shape::Unclear }
+}
+
+/// `"error"`, as the type of an error, or a beginning of it.
+fn may_say_error(value: &[u8]) -> bool {
+    br#""error""#.starts_with(value)
 }
 
 #[cfg(test)]
@@ -51,9 +58,19 @@ mod tests {
         assert_eq!(shape(""), Shape::Foreign);
         assert_eq!(shape(" \r\n"), Shape::Foreign);
         assert_eq!(shape("<html>busy</html>"), Shape::Foreign);
-        assert_eq!(shape(r#"{"ok":true}"#), Shape::Foreign);
+        assert_eq!(shape(r#"{"ok":true}"#), Shape::Unclear);
         assert!(matches!(shape(r#"{"error":{"message":"quota"}}"#), Shape::Error(_)));
         assert_eq!(shape(r#"{"id":"m","type":"message","content":["#), Shape::Answer);
+    }
+
+    #[test]
+    fn a_beginning_that_says_little_is_not_judged() {
+        for beginning in
+            ["{", r#"{"id":"m""#, r#"{"typ"#, r#"{"type":"#, r#"{"type":"err"#, r#"{"type":"error","#]
+        {
+            let shape = shape_of_answer(Call::Messages, beginning.as_bytes(), false);
+            assert_eq!(shape, Shape::Unclear, "{beginning}");
+        }
     }
 
     #[test]

@@ -72,6 +72,11 @@ impl Call {
         }
     }
 
+    /// Whether the model that the request names can be talked to, so that a check may do so.
+    pub fn names_chat_model(self) -> bool {
+        matches!(self, Self::Messages | Self::CountTokens | Self::ChatCompletions | Self::Responses)
+    }
+
     /// Whether an answer of another endpoint serves as well.
     pub fn is_at_home_anywhere(self) -> bool {
         self != Self::Other

@@ -36,10 +36,13 @@ impl Judgement {
         Self { verdict: Verdict::Neutral, moves_on: true, cooling: Some(cooling) }
     }
 
-    /// The same for a call that does not speak for the endpoint's health: only authorisation counts.
+    /// The same for a call that does not speak for the endpoint's health: only the connection and
+    /// authorisation count.
     pub fn of_call(self, call: Call) -> Self {
         let counts = match self.verdict {
-            Verdict::Fail(failure) => failure.cause == Cause::Auth,
+            Verdict::Fail(failure) => {
+                matches!(failure.cause, Cause::Auth | Cause::Network | Cause::Timeout)
+            }
             Verdict::Pass(_) | Verdict::Neutral => false,
         };
         if call.speaks_for_health() || counts {
@@ -71,10 +74,15 @@ pub fn judge_status(
     Some(judgement.of_call(call))
 }
 
-/// Judges an error that came inside a 200, by its type or code.
+/// Judges an error that came inside a 200, by its code, or by its type where the code says nothing.
 pub fn judge_error_event(error: &ErrorText, method: CheckMethod) -> Judgement {
-    let name = error.code.as_deref().or(error.kind.as_deref()).unwrap_or_default();
-    match name {
+    let names = [error.code.as_deref(), error.kind.as_deref()];
+    let judged = names.into_iter().flatten().find_map(|name| judge_error_name(name, method));
+    judged.unwrap_or(Judgement::fails(Cause::Server, method))
+}
+
+fn judge_error_name(name: &str, method: CheckMethod) -> Option<Judgement> {
+    Some(match name {
         "authentication_error" | "permission_error" | "invalid_api_key" => {
             Judgement::fails(Cause::Auth, method)
         }
@@ -88,8 +96,8 @@ pub fn judge_error_event(error: &ErrorText, method: CheckMethod) -> Judgement {
         | "server_is_overloaded" => Judgement::cools(Cooling::Unannounced),
         "invalid_request_error" | "not_found_error" | "request_too_large" => Judgement::REQUESTS_FAULT,
         "timeout_error" => Judgement::fails(Cause::Timeout, method),
-        _ => Judgement::fails(Cause::Server, method),
-    }
+        _ => return None,
+    })
 }
 
 /// No connection: nothing was sent, so the request goes on.
@@ -167,6 +175,26 @@ mod tests {
             assert!(judgement.cooling.is_some());
         }
         assert_eq!(judged(Call::Messages, 200, false), None);
+    }
+
+    #[test]
+    fn an_error_whose_code_is_unknown_is_judged_by_its_type() {
+        let judged = |code: Option<&str>, kind: &str| {
+            let error =
+                ErrorText { code: code.map(str::to_owned), kind: Some(kind.to_owned()), message: None };
+            judge_error_event(&error, CheckMethod::Chat)
+        };
+        let too_long = judged(Some("context_length_exceeded"), "invalid_request_error");
+        assert_eq!(too_long, Judgement::REQUESTS_FAULT);
+        assert_eq!(cause(judged(Some("invalid_api_key"), "invalid_request_error")), Some(Cause::Auth));
+        assert_eq!(cause(judged(Some("odd"), "odd")), Some(Cause::Server));
+        assert_eq!(judged(None, "overloaded_error").cooling, Some(Cooling::Unannounced));
+    }
+
+    #[test]
+    fn counting_tokens_speaks_for_the_connection() {
+        assert_eq!(cause(judge_lost().of_call(Call::CountTokens)), Some(Cause::Network));
+        assert_eq!(cause(judge_timeout().of_call(Call::Models)), Some(Cause::Timeout));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use qcc_fsm::{CheckMethod, State, Tick};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::sleep_until;
 use tracing::{debug, info};
@@ -80,11 +80,14 @@ impl Prober {
         schedule.keep_only(roster.endpoints());
         for endpoint in roster.endpoints() {
             self.cluster.sweep(endpoint);
-            if let Some(check) = self.due(endpoint, schedule, &settings) {
+            if let Some((check, permit)) = self.due(endpoint, schedule, &settings) {
                 let permits = self.permits.clone();
                 checks.spawn(async move {
-                    // Never closed; and at the limit, a claimed trial's lease outlasts the wait.
-                    let _permit = permits.acquire_owned().await;
+                    let _permit = match permit {
+                        Some(permit) => Some(permit),
+                        // Never closed.
+                        None => permits.acquire_owned().await.ok(),
+                    };
                     check.run().await;
                 });
             }
@@ -100,7 +103,7 @@ impl Prober {
         endpoint: &Arc<Endpoint>,
         schedule: &mut Schedule,
         settings: &ClusterSettings,
-    ) -> Option<Check> {
+    ) -> Option<(Check, Option<OwnedSemaphorePermit>)> {
         let now = self.cluster.clock.now();
         let word = endpoint.health();
         if endpoint.is_per_request() {
@@ -119,19 +122,26 @@ impl Prober {
             return None;
         }
         let attempt = Attempt::check(&self.cluster, endpoint, CheckMethod::ModelList)?;
-        Some(Check::new(attempt, settings))
+        Some((Check::new(attempt, settings), None))
     }
 
-    fn due_trial(&self, endpoint: &Arc<Endpoint>, now: Tick, settings: &ClusterSettings) -> Option<Check> {
-        if endpoint.vitals.cooldown.is_active(now) || self.permits.available_permits() == 0 {
+    /// A trial, with the permit to run it: once it is claimed its lease runs, so it must not wait for one.
+    fn due_trial(
+        &self,
+        endpoint: &Arc<Endpoint>,
+        now: Tick,
+        settings: &ClusterSettings,
+    ) -> Option<(Check, Option<OwnedSemaphorePermit>)> {
+        if endpoint.vitals.cooldown.is_active(now) {
             return None;
         }
+        let permit = self.permits.clone().try_acquire_owned().ok()?;
         let lease = settings.health.check_timeout + LEASE_MARGIN;
         let attempt = Attempt::trial_by_prober(&self.cluster, endpoint, lease)?;
         let method = attempt.method().map(CheckMethod::as_str);
         let reason = format!("failed via {}", method.unwrap_or_default());
         info!(endpoint = endpoint.name(), method, reason, "recovery check");
-        Some(Check::new(attempt, settings))
+        Some((Check::new(attempt, settings), Some(permit)))
     }
 
     fn next_moment(&self, endpoint: &Arc<Endpoint>, schedule: &Schedule) -> Option<Tick> {

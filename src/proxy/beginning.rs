@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use qcc_fsm::CheckMethod;
+use serde::de::IgnoredAny;
 use tokio::time::timeout;
 
-use super::held::Held;
+use super::held::{Held, INSPECTED_BYTES_MAX};
 use super::relay::{Watch, Watched};
 use crate::config::ClusterSettings;
 use crate::exchange::{
@@ -26,19 +27,23 @@ pub(super) async fn begin_stream(
     call: Call,
     settings: &ClusterSettings,
 ) -> Result<(), NoSuccess> {
+    let limit = settings.timeouts.first_byte;
+    let left = limit.saturating_sub(watched.stopwatch.elapsed());
     if !held.is_event_stream() {
-        held.read_beginning().await.map_err(lost)?;
-        let text = match shape_of_answer(call, &held.beginning(), held.is_compressed()) {
+        let reading = read_to_shape(held, call);
+        let text = match timeout(left, reading).await.map_err(|_| silent(limit))?.map_err(lost)? {
             Shape::Error(error) => {
                 return Err((error_judged(&error), format!("200 with an error: {}", error.line()), false));
             }
-            Shape::Answer | Shape::Foreign => "200 without the event stream that was asked for",
+            Shape::Answer | Shape::Foreign | Shape::Unclear => {
+                "200 without the event stream that was asked for"
+            }
         };
         return Err((Judgement::invalid_response(CheckMethod::Chat), text.to_owned(), false));
     }
     if held.is_compressed() {
         // Its events can't be seen: its first bytes are its beginning, its end is its end.
-        return match held.read_on().await.map_err(lost)? {
+        return match timeout(left, held.read_on()).await.map_err(|_| silent(limit))?.map_err(lost)? {
             Some(_) => Ok(()),
             None => Err((
                 Judgement::invalid_response(CheckMethod::Chat),
@@ -49,22 +54,15 @@ pub(super) async fn begin_stream(
     }
     let mut stream = StreamWatch::new(call);
     let reading = read_to_content(held, &mut stream);
-    let left = settings.timeouts.first_byte.saturating_sub(watched.stopwatch.elapsed());
     match timeout(settings.commit_after.min(left), reading).await {
         Ok(read) => read?,
-        Err(_) if left <= settings.commit_after => {
-            return Err((
-                judge_timeout(),
-                format!("no content within {:?}", settings.timeouts.first_byte),
-                true,
-            ));
-        }
+        Err(_) if left <= settings.commit_after => return Err(silent(limit)),
         // The head goes out as it stands, and the relay goes on watching.
         Err(_) => {}
     }
     let has_content = stream.has_content();
     watched.watch = Watch::Stream(stream);
-    watched.content_by = Some(watched.stopwatch.after(settings.timeouts.first_byte));
+    watched.content_by = Some(watched.stopwatch.after(limit));
     if has_content {
         watched.pass();
     }
@@ -93,23 +91,44 @@ async fn read_to_content(held: &mut Held, stream: &mut StreamWatch) -> Result<()
 }
 
 pub(super) async fn begin_whole(held: &mut Held, call: Call, patience: Duration) -> Result<(), NoSuccess> {
-    match timeout(patience, held.read_beginning()).await {
+    let shape = match timeout(patience, read_to_shape(held, call)).await {
         Err(_) => return Err((judge_timeout(), format!("no answer within {patience:?}"), true)),
         Ok(read) => read.map_err(lost)?,
-    }
+    };
     if !call.speaks_for_health() {
         return Ok(());
     }
-    match shape_of_answer(call, &held.beginning(), held.is_compressed()) {
+    match shape {
         Shape::Answer => Ok(()),
         Shape::Error(error) => {
             Err((error_judged(&error), format!("200 with an error: {}", error.line()), false))
         }
-        Shape::Foreign => {
+        Shape::Foreign | Shape::Unclear => {
             let text = "200 with a body that is no answer".to_owned();
             Err((Judgement::invalid_response(CheckMethod::Chat), text, false))
         }
     }
+}
+
+/// Reads an answer until its shape shows: where the network cuts it says nothing of it.
+async fn read_to_shape(held: &mut Held, call: Call) -> Result<Shape, hyper::Error> {
+    held.read_beginning().await?;
+    loop {
+        let beginning = held.beginning();
+        let shape = shape_of_answer(call, &beginning, held.is_compressed());
+        let is_seen = match shape {
+            Shape::Answer | Shape::Foreign => true,
+            Shape::Error(_) => serde_json::from_slice::<IgnoredAny>(&beginning).is_ok(),
+            Shape::Unclear => false,
+        };
+        if is_seen || beginning.len() >= INSPECTED_BYTES_MAX || held.read_on().await?.is_none() {
+            return Ok(shape);
+        }
+    }
+}
+
+fn silent(limit: Duration) -> NoSuccess {
+    (judge_timeout(), format!("no content within {limit:?}"), true)
 }
 
 fn lost(error: hyper::Error) -> NoSuccess {

@@ -61,7 +61,7 @@ pub(super) async fn exchange(
     match judged {
         Some(judgement) => refused(attempt, held, judgement, incomer.call).await,
         None => {
-            let model = incomer.facts.model.clone();
+            let model = incomer.facts.model.clone().filter(|_| incomer.call.names_chat_model());
             let watched =
                 Watched { attempt, watch: Watch::Whole, stopwatch, model, latency: None, content_by: None };
             accepted(watched, held, incomer, settings).await
@@ -163,7 +163,8 @@ async fn accepted(
     incomer: &Incomer,
     settings: &ClusterSettings,
 ) -> Exchanged {
-    let judged = if incomer.wants_stream() {
+    let has_streamed = incomer.is_encoded() && incomer.call.speaks_for_health() && held.is_event_stream();
+    let judged = if incomer.wants_stream() || has_streamed {
         begin_stream(&mut watched, &mut held, incomer.call, settings).await
     } else {
         begin_whole(&mut held, incomer.call, incomer.patience(settings)).await

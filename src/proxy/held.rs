@@ -15,7 +15,7 @@ use crate::exchange::ErrorText;
 use crate::upstream::{Returned, strip_hop_by_hop};
 
 /// How much of an error's or an answer's beginning is read before it is judged.
-const INSPECTED_BYTES_MAX: usize = 8 * 1024;
+pub(super) const INSPECTED_BYTES_MAX: usize = 8 * 1024;
 /// How long the rest of a short error body may take: it only serves to show what it says.
 const ERROR_BODY_WITHIN: Duration = Duration::from_secs(2);
 
@@ -25,6 +25,8 @@ pub struct Held {
     pub(super) prefix: VecDeque<Bytes>,
     pub(super) rest: Option<Incoming>,
     pub(super) connection: Option<Returned>,
+    /// Whether the body broke off in what was read of it: what there is must not look whole.
+    pub(super) is_cut: bool,
     endpoint: String,
 }
 
@@ -37,6 +39,7 @@ impl Held {
             prefix: VecDeque::new(),
             rest: Some(body),
             connection: Some(connection),
+            is_cut: false,
             endpoint: endpoint.to_owned(),
         };
         held.end_if_over();
@@ -74,9 +77,17 @@ impl Held {
     /// When the connection breaks.
     pub async fn read_on(&mut self) -> Result<Option<Bytes>, hyper::Error> {
         while let Some(rest) = &mut self.rest {
-            let Some(frame) = rest.frame().await.transpose()? else {
-                self.end();
-                break;
+            let frame = match rest.frame().await {
+                Some(Ok(frame)) => frame,
+                // Asked again it would say that it has ended.
+                Some(Err(error)) => {
+                    (self.rest, self.connection, self.is_cut) = (None, None, true);
+                    return Err(error);
+                }
+                None => {
+                    self.end();
+                    break;
+                }
             };
             let data = frame.into_data().ok();
             self.end_if_over();
@@ -132,8 +143,7 @@ impl Held {
         }
     }
 
-    /// Reads the beginning of a whole answer: its first bytes that are more than white space, and up to
-    /// 8 KiB of what follows them at once.
+    /// Reads the beginning of a whole answer: up to its first bytes that are more than white space.
     ///
     /// # Errors
     /// When the connection breaks.

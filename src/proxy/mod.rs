@@ -43,12 +43,15 @@ impl Proxy {
         if let Err(refusal) = guard::check(&request, &settings) {
             return refusal.into_response(request.uri().path());
         }
-        if let Some(answer) = local::answer(&request, &self.cluster) {
+        if let Some(answer) = local::open_answer(&request, &self.cluster) {
             return answer;
         }
         let path = request.uri().path().to_owned();
         if let Err(refusal) = guard::authorise(request.headers(), &settings) {
             return refusal.into_response(&path);
+        }
+        if let Some(answer) = local::answer(&request) {
+            return answer;
         }
         match request::Incomer::read(request, &settings).await {
             Ok(incomer) => self.serve(incomer, &settings).await,

@@ -48,7 +48,7 @@ pub struct Watched {
     pub watch: Watch,
     /// Running since the request was sent.
     pub stopwatch: Stopwatch,
-    /// The model, to be kept once the endpoint has served it.
+    /// The model, to be kept once the endpoint has served it; none that a check can't ask.
     pub model: Option<String>,
     /// The time from the request to its first content, once that came.
     pub latency: Option<Duration>,
@@ -90,9 +90,11 @@ enum Abort {
 impl Relay {
     /// The rest of an answer. `idle` is the longest silence between two of its bytes.
     pub fn new(held: Held, watched: Option<Box<Watched>>, idle: Duration) -> Self {
-        let Held { prefix, rest, connection, .. } = held;
+        let Held { prefix, rest, connection, is_cut, .. } = held;
         let mut relay = Self { prefix, rest, connection, watched, idle: Idle::new(idle), abort: Abort::No };
-        if relay.rest.is_none() {
+        if is_cut {
+            relay.break_off("the answer broke off");
+        } else if relay.rest.is_none() {
             relay.end();
         }
         relay

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
-use hyper::http::header::HeaderMap;
+use hyper::http::header::{CONTENT_ENCODING, HeaderMap};
 use hyper::http::uri::PathAndQuery;
 use hyper::{Method, Request};
 use tokio::time::timeout;
@@ -44,14 +44,17 @@ impl Incomer {
         let target = parts.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
         let call = Call::of_path(target.path()).ok_or_else(OwnAnswer::not_found)?;
         let body = collect(body, settings.max_body_bytes, settings.timeouts.client_header).await?;
+        let protocol = call.protocol(target.path(), &parts.headers);
+        // Only a POST makes the endpoint work: what another method gets there says nothing of its health.
+        let is_work = parts.method == Method::POST || !call.speaks_for_health();
         Ok(Self {
             facts: RequestFacts::of(&body.contiguous()),
-            protocol: call.protocol(target.path(), &parts.headers),
+            protocol,
             method: parts.method,
             headers: parts.headers,
             target,
             body,
-            call,
+            call: if is_work { call } else { Call::Other },
         })
     }
 
@@ -60,6 +63,11 @@ impl Incomer {
         let streams =
             matches!(self.call, Call::Messages | Call::ChatCompletions | Call::Completions | Call::Responses);
         streams && self.facts.stream
+    }
+
+    /// Whether its body is encoded, so that it does not show what is asked for.
+    pub fn is_encoded(&self) -> bool {
+        self.headers.contains_key(CONTENT_ENCODING)
     }
 
     /// How long the head of its answer may take.

@@ -175,3 +175,21 @@ async fn the_admin_address_shows_everything_and_does_nothing() {
     assert_eq!(qcc.status()["endpoints"], before);
     assert_eq!(a.posts().len() + b.posts().len(), 0);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reload_that_disables_or_enables_is_an_event() {
+    let (a, b) = (Upstream::healthy(), Upstream::healthy());
+    let qcc = Qcc::start(&two(&a, &b));
+    for (enabled, to) in [("false", "disabled"), ("true", "unknown")] {
+        let mut changed = two(&a, &b);
+        changed.endpoints[0] = changed.endpoints[0].clone().line(&format!("enabled = {enabled}"));
+        qcc.home().write_config(&changed.render());
+        qcc.sighup();
+        qcc.endpoint_when("a", "follows", |a| (a["admin"] == "active") == (enabled == "true")).await;
+        let all = events(&over_socket(&qcc, "/events").await.json());
+        let found = all.iter().filter(|event| event["endpoint"] == "a" && event["to"] == to);
+        let found: Vec<&Value> = found.filter(|event| event["caused_by"] == "operator").collect();
+        assert_eq!(found.len(), 1, "{to}: {all:#?}");
+    }
+    assert!(qcc.stderr().contains("to=disabled"));
+}

@@ -210,3 +210,20 @@ async fn the_status_shows_what_is_in_flight_and_what_was_sent() {
     assert_eq!(after["requests"], json!({"sent": 3, "passed": 3, "failed": 0, "neutral": 0, "stale": 0}));
     assert!(after["latency_ms"].as_f64() > Some(0.0));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn counting_tokens_excuses_no_failing_messages() {
+    let a = Upstream::start(llm::on_post(|request| match request.path().ends_with("/count_tokens") {
+        true => llm::healthy(request),
+        false => llm::error(500),
+    }));
+    let b = Upstream::healthy();
+    let (qcc, client) = started(two(&a, &b));
+    for _ in 0..2 {
+        client.ask("failing").await.expect_from("b");
+        exchange(client.post("/v1/messages/count_tokens", &llm::message("count"))).await.expect_from("a");
+        exchange(client.get("/v1/models").header("anthropic-version", "2023-06-01")).await.expect_from("a");
+    }
+    client.ask("failing").await.expect_from("b");
+    qcc.endpoint_in("a", "unhealthy").await;
+}

@@ -3,7 +3,9 @@
 use serde_json::Value;
 
 use super::support::client::raw_request;
-use super::support::{Answer, Cluster, End, Endpoint, Gate, Raw, Upstream, eventually, exchange, llm};
+use super::support::{
+    Answer, Cluster, End, Endpoint, Gate, Raw, Upstream, eventually, exchange, llm, never_within,
+};
 use super::{started, two};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -195,4 +197,76 @@ async fn an_idle_connection_that_was_closed_costs_no_attempt() {
     assert_eq!(client.ask("needs a new one").await.expect_from("a").attempts(), "1");
     assert_eq!((a.posts().len(), b.posts().len()), (2, 0));
     assert_eq!(qcc.endpoint("a")["requests"]["failed"], 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_error_whose_body_is_cut_never_looks_whole() {
+    for status in [400, 500] {
+        let a = Upstream::start(llm::on_post(move |_| {
+            let answer = Answer::new(status).header("content-type", "application/json").chunked();
+            answer.chunk(r#"{"type":"error","#).ending(End::Fin)
+        }));
+        let (_qcc, client) = started(Cluster::tiers([Endpoint::new("a", &a)]));
+        let reply = client.ask("cut").await;
+        assert_eq!((reply.status, reply.whole), (status, false), "a cut must not look like an end");
+        assert_eq!(reply.text(), r#"{"type":"error","#, "what came is forwarded");
+    }
+}
+
+/// A whole answer whose first bytes come alone; the rest waits at `gate`.
+fn in_two_parts(gate: &Gate, first: &str, rest: &str) -> Answer {
+    let answer = Answer::new(200).header("content-type", "application/json").chunked();
+    answer.chunk(first).wait(gate).chunk(rest)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_whose_first_bytes_say_little_is_waited_for() {
+    let gate = Gate::new("the rest of the answer");
+    let (held, body) = (gate.clone(), llm::message_answer("slowly").to_string());
+    let whole = body.clone();
+    let a = Upstream::start(llm::on_post(move |_| in_two_parts(&held, &body[..1], &body[1..])));
+    let b = Upstream::healthy();
+    let (qcc, client) = started(two(&a, &b));
+    let asking = client.asking("slow");
+    gate.arrived(1).await;
+    never_within("a request at b", std::time::Duration::from_millis(300), || !b.posts().is_empty()).await;
+    gate.open();
+    assert_eq!(asking.reply().await.expect_from("a").text(), whole);
+    assert_eq!(qcc.endpoint_when("a", "has passed", |a| a["requests"]["passed"] == 1).await["failures"], 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_error_in_a_200_is_one_however_its_bytes_are_cut() {
+    let error = llm::anthropic_error("authentication_error", "no such key").to_string();
+    for cut in [1, 10, error.len() / 2, error.len() - 2] {
+        let gate = Gate::new("the rest of the error");
+        let (held, error) = (gate.clone(), error.clone());
+        let a = Upstream::start(llm::on_post(move |_| in_two_parts(&held, &error[..cut], &error[cut..])));
+        let b = Upstream::healthy();
+        let (qcc, client) = started(two(&a, &b));
+        let asking = client.asking("refused");
+        gate.arrived(1).await;
+        never_within("an answer", std::time::Duration::from_millis(100), || asking.is_answered()).await;
+        gate.open();
+        asking.reply().await.expect_from("b");
+        assert_eq!(qcc.endpoint_in("a", "unhealthy").await["cause"], "auth", "cut at {cut}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn asking_what_may_be_asked_says_nothing_of_health() {
+    let a = Upstream::start(|request| match request.method.as_str() {
+        "OPTIONS" | "HEAD" => Answer::new(200),
+        _ => llm::healthy(request),
+    });
+    let b = Upstream::healthy();
+    let (qcc, client) = started(two(&a, &b));
+    for method in ["OPTIONS", "HEAD", "OPTIONS", "HEAD"] {
+        let url = format!("{}/v1/messages", client.base);
+        let reply = exchange(client.http.request(method.parse().unwrap(), url)).await;
+        assert_eq!((reply.status, reply.endpoint()), (200, "a"), "{method}");
+    }
+    let after = qcc.endpoint_when("a", "has nothing in flight", |a| a["in_flight"] == 0).await;
+    assert_eq!((&after["failures"], &after["requests"]["failed"]), (&0.into(), &0.into()), "{after:#}");
+    client.ask("as ever").await.expect_from("a");
 }

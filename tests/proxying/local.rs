@@ -211,3 +211,28 @@ async fn http2_by_prior_knowledge_is_served_on_the_same_port() {
     assert_eq!(seen[0].header_all("host"), [a.address().to_string()]);
     driving.abort();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_token_nothing_tells_what_is_where() {
+    let a = Upstream::healthy();
+    let (qcc, client) =
+        started(Cluster::tiers([Endpoint::new("a", &a)]).line("client_tokens = ['token-of-a-client']"));
+    for (path, known, headers) in [
+        ("/v1/messages", 200, &[][..]),
+        ("/nothing", 404, &[][..]),
+        ("/v1/responses", 426, &["connection: upgrade", "upgrade: websocket"][..]),
+    ] {
+        let (method, body) =
+            if known == 200 { ("POST", llm::message("m").to_string()) } else { ("GET", String::new()) };
+        for (token, expected) in [("x-api-key: wrong", 401), ("x-api-key: token-of-a-client", known)] {
+            let headers: Vec<&str> = headers.iter().copied().chain([token]).collect();
+            let mut raw = Raw::connect(qcc.address()).await;
+            let reply = raw.ask(raw_request(method, path, qcc.address(), &headers, body.as_bytes())).await;
+            assert_eq!(reply.status(), expected, "{method} {path} with {token}");
+        }
+    }
+    for path in ["/livez", "/readyz"] {
+        assert_eq!(exchange(client.get(path)).await.status, 200, "{path} needs no token");
+    }
+    assert_eq!(a.posts().len(), 1);
+}

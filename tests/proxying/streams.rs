@@ -172,3 +172,54 @@ async fn a_client_that_does_not_read_holds_the_upstream_back_and_nobody_else() {
     drop(slow);
     eventually("the upstream is let go", || a.users()[0].was_abandoned()).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_head_without_a_body_is_given_up_whatever_the_head_says() {
+    for (name, value) in [("content-type", "application/json"), ("content-encoding", "gzip")] {
+        let a = Upstream::start(llm::on_post(move |_| {
+            let kind = if name == "content-type" { value } else { "text/event-stream" };
+            let answer = Answer::new(200).header("content-type", kind).chunked().ending(End::Stall);
+            if name == "content-type" { answer } else { answer.header(name, value) }
+        }));
+        let b = Upstream::healthy();
+        let (qcc, client) = started(two(&a, &b).timeouts("first_byte = '300ms'"));
+        client.ask_streamed("silent").await.expect_from("b");
+        eventually("the silent exchange is closed", || a.posts()[0].was_abandoned()).await;
+        let after = qcc.endpoint_when("a", "has failed", |a| a["requests"]["failed"] == 1).await;
+        assert_eq!(after["failures"], 1, "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_asked_for_in_an_encoded_body_is_a_stream() {
+    let events = llm::message_events(&["of-a"]);
+    let whole = events.concat();
+    let a = Upstream::start(llm::on_post(move |_| Answer::events(&events)));
+    let (qcc, client) = started(two(&a, &Upstream::healthy()));
+    let request = client.http.post(format!("{}/v1/messages", client.base));
+    let request = request.header("content-encoding", "zstd").body(&b"\x28\xb5\x2f\xfd not to be read"[..]);
+    let reply = exchange(request).await.expect_from("a");
+    assert_eq!(reply.text(), whole);
+    assert_eq!(qcc.endpoint_when("a", "has passed", |a| a["requests"]["passed"] == 1).await["failures"], 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_overload_after_content_is_not_counted_as_too_late() {
+    let gate = Gate::new("the error");
+    let held = gate.clone();
+    let a = Upstream::start(llm::on_post(move |_| {
+        let events = llm::message_events(&["of-a"]);
+        let error = llm::anthropic_error("overloaded_error", "busy");
+        let answer = Answer::events(&events[..EVENTS_BEFORE_CONTENT + 1]).wait(&held);
+        answer.chunk(format!("event: error\ndata: {error}\n\n"))
+    }));
+    let (qcc, _) = started(two(&a, &Upstream::healthy()));
+    let mut raw = stream(&qcc).await;
+    assert!(raw.read_until("of-a").await);
+    gate.open();
+    let after = qcc
+        .endpoint_when("a", "cools down", |a| a["cooldown_until"].is_string() && a["in_flight"] == 0)
+        .await;
+    let counted = (&after["requests"]["neutral"], &after["requests"]["stale"]);
+    assert_eq!(counted, (&1.into(), &0.into()), "{after:#}");
+}

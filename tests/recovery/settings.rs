@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use super::support::{Answer, Cluster, End, Endpoint, Recorded, Upstream, llm, never_within};
+use serde_json::json;
+
+use super::support::{
+    Answer, Cluster, End, Endpoint, Gate, Recorded, Upstream, eventually, exchange, llm, never_within,
+};
 use super::{assert_benched, count, started};
 
 fn one(a: &Upstream) -> Cluster {
@@ -124,4 +128,45 @@ async fn slow_start_gives_a_recovered_endpoint_only_a_part_at_first() {
     }
     let at_a = a.users().len();
     assert!(at_a <= 60, "{at_a} of 200 went to an endpoint whose share is 10 % for now");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_chat_check_asks_no_model_that_only_embeds() {
+    let o = Upstream::start(|request| match request.path() {
+        "/v1/embeddings" => Answer::json(200, &json!({"object": "list", "data": []})),
+        "/v1/chat/completions" => llm::error(401),
+        _ => llm::healthy(request),
+    });
+    let (_qcc, client) = started(Cluster::tiers([Endpoint::new("o", &o).openai()]).quick_recovery());
+    let mut embedding = llm::response("embedded");
+    embedding["model"] = "text-embedding-served".into();
+    exchange(client.post("/v1/embeddings", &embedding)).await.expect_from("o");
+    exchange(client.post("/v1/chat/completions", &llm::chat("refused"))).await;
+    let checks = o.wait_for("a chat check", 1, Recorded::is_chat_check).await;
+    assert_ne!(checks[0].json()["model"], "text-embedding-served");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_more_trials_are_claimed_than_checks_may_run() {
+    let a = Upstream::start(llm::on_get(llm::always(401)));
+    let names: Vec<String> = (0..40).map(|number| format!("e{number}")).collect();
+    let cluster = names.iter().fold(Cluster::new("work").quick_recovery(), |cluster, name| {
+        cluster.endpoint(Endpoint::new(name, &a))
+    });
+    let gate = Gate::new("the model lists");
+    let held = gate.clone();
+    let (qcc, _client) =
+        started(cluster.health("auth_backoff_base = '1s'").health("auth_backoff_max = '1s'"));
+    a.set(llm::on_get(move |request| llm::healthy(request).after(&held)));
+    gate.arrived(32).await;
+    let in_state = |state: &str| {
+        let status = qcc.status();
+        status["endpoints"].as_array().unwrap().iter().filter(|endpoint| endpoint["state"] == state).count()
+    };
+    never_within("a trial that waits for its check", Duration::from_millis(1200), || {
+        in_state("recovering") > 32
+    })
+    .await;
+    gate.open();
+    eventually("all are back", || in_state("healthy") == names.len()).await;
 }
