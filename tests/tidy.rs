@@ -1,6 +1,9 @@
 //! The house rules that a compiler does not see: which room may look at which, what is read where, how
 //! long a file may grow.
 
+// In a test a panic is the report.
+#![allow(clippy::unwrap_used)]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
