@@ -1,5 +1,6 @@
 //! An hour in which nothing is asked of an endpoint that is billed by the request and is down: the
 //! program's own parts over real sockets, on a clock that the test moves.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)]
 
 mod support;
 

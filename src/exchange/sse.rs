@@ -62,6 +62,13 @@ impl Splitter {
         }
     }
 
+    /// The data of the event that the bytes ended within: whole lines of it, and the line cut off.
+    pub fn unfinished(mut self) -> Vec<u8> {
+        let line = std::mem::take(&mut self.line);
+        self.take_field(&line);
+        self.event.data
+    }
+
     fn keep(&mut self, part: &[u8]) {
         let room = self.limit_bytes.saturating_sub(self.line.len());
         self.line.extend_from_slice(&part[..part.len().min(room)]);

@@ -65,9 +65,11 @@ impl StreamWatch {
         }
     }
 
-    /// Whether the terminal event was seen: only then is the end of the bytes the end of the answer.
-    pub fn has_ended(&self) -> bool {
-        self.has_ended
+    /// Whether the end of the bytes is the end of the answer: its terminal event was seen. `[DONE]` says all that it has to say without the empty line that
+    /// some relays leave out after it; any other event that was cut off was not an event.
+    pub fn ends_here(self) -> bool {
+        let by_done = matches!(self.call, Call::ChatCompletions | Call::Completions);
+        self.has_ended || (by_done && self.splitter.unfinished() == b"[DONE]")
     }
 
     /// Whether output has begun.
@@ -178,7 +180,7 @@ mod tests {
     fn watch(call: Call, parts: &[&str]) -> (Vec<Progress>, bool) {
         let mut watch = StreamWatch::new(call);
         let progress = parts.iter().map(|part| watch.push(part.as_bytes())).collect();
-        (progress, watch.has_ended())
+        (progress, watch.ends_here())
     }
 
     #[test]
@@ -223,6 +225,19 @@ mod tests {
         assert!(
             matches!(&progress[0], Progress::Error(error) if error.code.as_deref() == Some("server_is_overloaded"))
         );
+    }
+
+    #[test]
+    fn a_last_done_needs_no_empty_line_after_it_and_a_message_stop_does() {
+        let ends = |call, text: &str| {
+            let mut watch = StreamWatch::new(call);
+            let _ = watch.push(text.as_bytes());
+            watch.ends_here()
+        };
+        assert!(ends(Call::ChatCompletions, "data: {}\n\ndata: [DONE]"));
+        assert!(ends(Call::ChatCompletions, "data: {}\n\ndata: [DONE]\n"));
+        assert!(!ends(Call::ChatCompletions, "data: {}\n\ndata: [DON"));
+        assert!(!ends(Call::Messages, "event: message_stop\ndata: {\"type\":\"message_stop\"}\n"));
     }
 
     #[test]

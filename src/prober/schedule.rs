@@ -41,7 +41,9 @@ impl Schedule {
         }
         let jitter = 1.0 - JITTER + 2.0 * JITTER * fastrand::f64();
         self.next.insert(key(endpoint), now + Ticks(((f64::from(span.0) * jitter) as u32).max(1)));
-        now.since(endpoint.vitals.vouched_at()) >= span
+        // Zero: nothing ever vouched for it.
+        let vouched_at = endpoint.vitals.vouched_at();
+        vouched_at == Tick(0) || now.since(vouched_at) >= span
     }
 
     /// When the endpoint's time comes next.

@@ -27,6 +27,8 @@ pub(super) struct Journey {
     pub attempts: u32,
     /// The last answer that could be shown to the client.
     pub last: Option<Held>,
+    /// Whether no other endpoint may be tried.
+    is_over: bool,
     /// Where it was lost, when it may not be repeated.
     pub lost: Option<String>,
 }
@@ -43,7 +45,7 @@ impl Proxy {
         let mut journey = Journey::default();
         #[allow(clippy::disallowed_methods, reason = "the edge: a limit on waiting")]
         let give_up_at = Instant::now() + settings.queue_timeout;
-        while journey.attempts < settings.max_attempts {
+        while journey.attempts < settings.max_attempts && !journey.is_over {
             let Some(attempt) = self.next_attempt(&wanted, &journey, give_up_at).await else { break };
             let endpoint = attempt.endpoint().clone();
             match exchange(attempt, &incomer, settings).await {
@@ -52,13 +54,14 @@ impl Proxy {
                     return answer(*held, watched, journey.attempts + 1, settings);
                 }
                 Exchanged::Failed(held) => journey.last = held.map(|held| *held).or(journey.last),
-                Exchanged::Lost => journey.lost = Some(endpoint.name().to_owned()),
+                Exchanged::Lost => {
+                    journey.lost = Some(endpoint.name().to_owned());
+                    journey.is_over = true;
+                }
+                Exchanged::Unservable => journey.is_over = true,
             }
             journey.attempts += 1;
             journey.tried.push(endpoint);
-            if journey.lost.is_some() {
-                break;
-            }
         }
         self.give_up(journey, &wanted, settings)
     }

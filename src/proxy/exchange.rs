@@ -29,6 +29,8 @@ pub(super) enum Exchanged {
     Failed(Option<Box<Held>>),
     /// The request may not go on: it may have been billed.
     Lost,
+    /// Our key was refused by the one endpoint that it is for.
+    Unservable,
 }
 
 /// One exchange with one endpoint.
@@ -150,6 +152,7 @@ async fn refused(mut attempt: Attempt, mut held: Held, judgement: Judgement, cal
     }
     match judgement.moves_on && (call.is_at_home_anywhere() || is_refusal_of_key) {
         // The client's own credential was not refused, and a client that thinks so asks its user to log in.
+        true if is_refusal_of_key && !call.is_at_home_anywhere() => Exchanged::Unservable,
         true if is_refusal_of_key => Exchanged::Failed(None),
         true => Exchanged::Failed(Some(Box::new(held))),
         false => Exchanged::Answer(Box::new(held), None),

@@ -169,10 +169,11 @@ impl Relay {
     /// The upstream's bytes are over: the end of the answer, or not.
     fn end(&mut self) {
         self.rest = None;
-        let is_complete = self.watched.as_ref().is_none_or(|watched| match &watched.watch {
-            Watch::Stream(stream) => stream.has_ended(),
-            Watch::Whole => true,
-        });
+        let watch = self.watched.as_mut().map(|watched| std::mem::replace(&mut watched.watch, Watch::Whole));
+        let is_complete = match watch {
+            Some(Watch::Stream(stream)) => stream.ends_here(),
+            Some(Watch::Whole) | None => true,
+        };
         self.connection.take().into_iter().for_each(Returned::give_back);
         if !is_complete {
             return self.break_off("the stream ended without its last event");

@@ -270,3 +270,24 @@ async fn asking_what_may_be_asked_says_nothing_of_health() {
     assert_eq!((&after["failures"], &after["requests"]["failed"]), (&0.into(), &0.into()), "{after:#}");
     client.ask("as ever").await.expect_from("a");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_lives_at_one_endpoint_is_asked_for_once_unless_nothing_was_sent() {
+    let file = |status| {
+        move |request: &super::support::Recorded| {
+            if request.path() == "/v1/files/f" { llm::error(status) } else { llm::healthy(request) }
+        }
+    };
+    for (status, shown, own_error) in [(500, 500, None), (404, 404, None), (401, 529, Some("no_endpoint"))] {
+        let (a, b) = (Upstream::start(file(status)), Upstream::healthy());
+        let (_qcc, client) = started(two(&a, &b));
+        let request = || client.get("/v1/files/f").header("anthropic-version", "2023-06-01");
+        let reply = exchange(request()).await;
+        assert_eq!((reply.status, reply.own_error(), reply.attempts()), (shown, own_error, "1"), "{status}");
+        assert_eq!(b.matching(|request| request.path() == "/v1/files/f").len(), 0, "{status}");
+    }
+    let (a, b) = (Upstream::stopped(llm::healthy), Upstream::start(file(404)));
+    let (_qcc, client) = started(two(&a, &b));
+    let reply = exchange(client.get("/v1/files/f").header("anthropic-version", "2023-06-01")).await;
+    assert_eq!((reply.status, reply.endpoint()), (404, "b"), "nothing was sent to a");
+}
