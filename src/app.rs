@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
@@ -112,11 +112,14 @@ pub async fn run(options: StartOptions, environment: Environment) -> Result<(), 
     let mut serving = tokio::spawn(proxy::serve(proxy::Proxy::new(cluster.clone()), listener, stopped));
     announce(&cluster, address, !settings.client_tokens.is_empty());
 
+    let reloader =
+        Arc::new(Reloader { cluster, options, environment, listening: address, turn: Mutex::new(()) });
     loop {
         tokio::select! {
             _ = &mut serving => return Ok(()),
             asked = signals.next() => match asked {
-                Asked::Reload => reload(&cluster, &options, &environment, address).await,
+                // Apart from this loop: a secret's command may take its time, and a stop must not wait for it.
+                Asked::Reload => helpers.add(tokio::spawn(reloader.clone().reload())),
                 Asked::Stop if stop.send_replace(true) => {
                     warn!("a second signal: running exchanges are aborted");
                     return Ok(());
@@ -149,26 +152,33 @@ async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
     TcpListener::bind(address).await.map_err(|error| StartError::Listen(address, error))
 }
 
-async fn reload(
-    cluster: &Arc<Cluster>,
-    options: &StartOptions,
-    environment: &Environment,
+struct Reloader {
+    cluster: Arc<Cluster>,
+    options: StartOptions,
+    environment: Environment,
     listening: SocketAddr,
-) {
-    let old = cluster.settings();
-    let settings = match load(options.clone(), environment.clone()).await {
-        Ok(settings) => settings,
-        Err(error) => return warn!(%error, "the configuration was not reloaded; the old one stays"),
-    };
-    if settings.listen != old.listen {
-        warn!(%listening, "listen changed; it is taken up at the next start");
-    }
-    if settings.admin_listen != old.admin_listen {
-        warn!("admin_listen changed; it is taken up at the next start");
-    }
-    match cluster.reload(settings) {
-        Ok(()) => info!("the configuration was reloaded"),
-        Err(error) => warn!(%error, "the configuration was not reloaded; the old one stays"),
+    /// One after another, so that the file as it was read last is what stays.
+    turn: Mutex<()>,
+}
+
+impl Reloader {
+    async fn reload(self: Arc<Self>) {
+        let _turn = self.turn.lock().await;
+        let old = self.cluster.settings();
+        let settings = match load(self.options.clone(), self.environment.clone()).await {
+            Ok(settings) => settings,
+            Err(error) => return warn!(%error, "the configuration was not reloaded; the old one stays"),
+        };
+        if settings.listen != old.listen {
+            warn!(listening = %self.listening, "listen changed; it is taken up at the next start");
+        }
+        if settings.admin_listen != old.admin_listen {
+            warn!("admin_listen changed; it is taken up at the next start");
+        }
+        match self.cluster.reload(settings) {
+            Ok(()) => info!("the configuration was reloaded"),
+            Err(error) => warn!(%error, "the configuration was not reloaded; the old one stays"),
+        }
     }
 }
 
@@ -224,6 +234,7 @@ struct Helpers(Vec<JoinHandle<()>>);
 
 impl Helpers {
     fn add(&mut self, task: JoinHandle<()>) {
+        self.0.retain(|task| !task.is_finished());
         self.0.push(task);
     }
 }

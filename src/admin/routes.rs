@@ -103,26 +103,28 @@ impl Admin {
     fn recheck(&self, endpoint: &Arc<Endpoint>) -> Answer {
         let name = endpoint.name();
         let word = endpoint.health();
-        if word.is_sidelined() {
-            self.cluster.recheck(endpoint);
-            return done(&if endpoint.is_per_request() {
-                format!("the next user's request is the trial of {name} (it is billed per request)")
-            } else {
-                format!("{name} is checked now")
-            });
-        }
-        if !word.is_available() {
+        if !word.is_available() && !word.is_sidelined() {
             return error(
                 StatusCode::CONFLICT,
                 format!("{name} is {}; enable it first", word.admin.as_str()),
             );
         }
-        if endpoint.is_per_request() {
-            return done(&format!("{name} is in service; it is billed per request, so no check is sent"));
+        self.cluster.recheck(endpoint);
+        match (endpoint.is_per_request(), word.is_sidelined()) {
+            (true, true) => {
+                return done(&format!(
+                    "the next user's request is the trial of {name} (it is billed per request)"
+                ));
+            }
+            (true, false) => {
+                return done(&format!("{name} is in service; it is billed per request, so no check is sent"));
+            }
+            (false, _) => {}
         }
         let (cluster, endpoint) = (self.cluster.clone(), endpoint.clone());
+        let answer = done(&format!("{name} is checked now"));
         tokio::spawn(async move { prober::check_now(&cluster, &endpoint).await });
-        done(&format!("{name} is in service and is checked now"))
+        answer
     }
 
     fn status(&self) -> StatusDocument {

@@ -11,35 +11,43 @@ use crate::cluster::Endpoint;
 /// The wait that an answer asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cooling {
-    /// The endpoint said how long.
+    /// A rate limit that said how long.
     Announced(Duration),
-    /// It did not: 1 s, doubling with each one in a row, to 60 s.
-    Unannounced,
+    /// An overload, or a rate limit that said nothing: 1 s, doubling with each one in a row, to 60 s; what
+    /// was announced where that is longer.
+    Doubling(Option<Duration>),
 }
 
 /// The longest wait that is believed: the window of a subscription may be hours.
 const ANNOUNCED_MAX: Duration = Duration::from_secs(24 * 3600);
-const UNANNOUNCED_MS_MAX: u64 = 60_000;
+const DOUBLING_MS_MAX: u64 = 60_000;
 
 impl Cooling {
-    /// What the headers say. `now` stands in where the answer has no `Date` of its own to compare a
-    /// date with.
-    pub fn of_headers(headers: &HeaderMap, now: Timestamp) -> Self {
-        match retry_after_ms(headers).max(retry_after(headers, now)) {
-            Some(wait) => Self::Announced(wait.min(ANNOUNCED_MAX)),
-            None => Self::Unannounced,
-        }
+    /// What a rate limit's headers say. `now` stands in where the answer has no `Date` of its own to
+    /// compare a date with.
+    pub fn of_rate_limit(headers: &HeaderMap, now: Timestamp) -> Self {
+        announced(headers, now).map_or(Self::Doubling(None), Self::Announced)
     }
+
+    /// What an overload's headers say.
+    pub fn of_overload(headers: &HeaderMap, now: Timestamp) -> Self {
+        Self::Doubling(announced(headers, now))
+    }
+}
+
+/// Of two announcements the longer counts.
+fn announced(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
+    retry_after_ms(headers).max(retry_after(headers, now)).map(|wait| wait.min(ANNOUNCED_MAX))
 }
 
 /// Leaves an endpoint alone. The cooldown only grows.
 pub fn apply_cooldown(endpoint: &Endpoint, cooling: Cooling, now: qcc_fsm::Tick) {
     let wait = match cooling {
         Cooling::Announced(wait) => wait,
-        Cooling::Unannounced => {
-            let doubled = 1_000u64 << endpoint.vitals.count_overload().min(6);
-            let full = doubled.min(UNANNOUNCED_MS_MAX);
-            Duration::from_millis(full / 2 + fastrand::u64(..=full / 2))
+        Cooling::Doubling(announced) => {
+            let full = (1_000u64 << endpoint.vitals.count_overload().min(6)).min(DOUBLING_MS_MAX);
+            let doubled = Duration::from_millis(full / 2 + fastrand::u64(..=full / 2));
+            doubled.max(announced.unwrap_or_default())
         }
     };
     endpoint.vitals.cooldown.raise(now + Ticks::from_duration(wait));
@@ -81,7 +89,7 @@ mod tests {
             .iter()
             .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
             .collect::<HeaderMap>();
-        Cooling::of_headers(&headers, Timestamp::UNIX_EPOCH)
+        Cooling::of_rate_limit(&headers, Timestamp::UNIX_EPOCH)
     }
 
     fn secs(secs: u64) -> Cooling {
@@ -120,9 +128,16 @@ mod tests {
     }
 
     #[test]
+    fn an_overload_doubles_beside_what_it_announces() {
+        let headers = HeaderMap::from_iter([("retry-after".parse().unwrap(), "3".parse().unwrap())]);
+        let three = Some(Duration::from_secs(3));
+        assert_eq!(Cooling::of_overload(&headers, Timestamp::UNIX_EPOCH), Cooling::Doubling(three));
+    }
+
+    #[test]
     fn nonsense_is_no_announcement() {
         for value in ["", "soon", "-3", "NaN", "inf", "1e400"] {
-            assert_eq!(cooling(&[("retry-after", value)]), Cooling::Unannounced, "{value}");
+            assert_eq!(cooling(&[("retry-after", value)]), Cooling::Doubling(None), "{value}");
         }
     }
 }

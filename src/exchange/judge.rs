@@ -66,8 +66,9 @@ pub fn judge_status(
         200..=299 => return None,
         401 | 403 => Judgement::fails(Cause::Auth, method),
         402 => Judgement::fails(Cause::Quota, method),
-        429 | 529 => Judgement::cools(Cooling::of_headers(headers, now)),
-        503 if headers.contains_key(RETRY_AFTER) => Judgement::cools(Cooling::of_headers(headers, now)),
+        429 => Judgement::cools(Cooling::of_rate_limit(headers, now)),
+        529 => Judgement::cools(Cooling::of_overload(headers, now)),
+        503 if headers.contains_key(RETRY_AFTER) => Judgement::cools(Cooling::of_overload(headers, now)),
         300..=399 | 500..=599 => Judgement::fails(Cause::Server, method),
         _ => Judgement::REQUESTS_FAULT,
     };
@@ -93,7 +94,7 @@ fn judge_error_name(name: &str, method: CheckMethod) -> Option<Judgement> {
         | "rate_limit_exceeded"
         | "slow_down"
         | "overloaded_error"
-        | "server_is_overloaded" => Judgement::cools(Cooling::Unannounced),
+        | "server_is_overloaded" => Judgement::cools(Cooling::Doubling(None)),
         "invalid_request_error" | "not_found_error" | "request_too_large" => Judgement::REQUESTS_FAULT,
         "timeout_error" => Judgement::fails(Cause::Timeout, method),
         _ => return None,
@@ -188,7 +189,7 @@ mod tests {
         assert_eq!(too_long, Judgement::REQUESTS_FAULT);
         assert_eq!(cause(judged(Some("invalid_api_key"), "invalid_request_error")), Some(Cause::Auth));
         assert_eq!(cause(judged(Some("odd"), "odd")), Some(Cause::Server));
-        assert_eq!(judged(None, "overloaded_error").cooling, Some(Cooling::Unannounced));
+        assert_eq!(judged(None, "overloaded_error").cooling, Some(Cooling::Doubling(None)));
     }
 
     #[test]

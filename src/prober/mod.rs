@@ -42,11 +42,29 @@ pub fn spawn(cluster: Arc<Cluster>, mut stop: watch::Receiver<bool>) -> JoinHand
     })
 }
 
-/// Checks an endpoint that is in service at once, as an operator asked.
+/// Checks an endpoint at once, as an operator asked: the trial of one that is out of service and due,
+/// whatever its cooldown says, or a model list of one that is in service.
 pub async fn check_now(cluster: &Arc<Cluster>, endpoint: &Arc<Endpoint>) {
-    if let Some(attempt) = Attempt::check(cluster, endpoint, CheckMethod::ModelList) {
-        Check::new(attempt, &cluster.settings()).run().await;
+    let settings = cluster.settings();
+    let check = if endpoint.health().is_sidelined() {
+        trial(cluster, endpoint, &settings)
+    } else {
+        let attempt = Attempt::check(cluster, endpoint, CheckMethod::ModelList);
+        attempt.map(|attempt| Check::new(attempt, &settings))
+    };
+    if let Some(check) = check {
+        check.run().await;
     }
+}
+
+/// Claims the trial that is due; none when it is not, or somebody else has it.
+fn trial(cluster: &Arc<Cluster>, endpoint: &Arc<Endpoint>, settings: &ClusterSettings) -> Option<Check> {
+    let lease = settings.health.check_timeout + LEASE_MARGIN;
+    let attempt = Attempt::trial_by_prober(cluster, endpoint, lease)?;
+    let method = attempt.method().map(CheckMethod::as_str);
+    let reason = format!("failed via {}", method.unwrap_or_default());
+    info!(endpoint = endpoint.name(), method, reason, "recovery check");
+    Some(Check::new(attempt, settings))
 }
 
 struct Prober {
@@ -136,12 +154,7 @@ impl Prober {
             return None;
         }
         let permit = self.permits.clone().try_acquire_owned().ok()?;
-        let lease = settings.health.check_timeout + LEASE_MARGIN;
-        let attempt = Attempt::trial_by_prober(&self.cluster, endpoint, lease)?;
-        let method = attempt.method().map(CheckMethod::as_str);
-        let reason = format!("failed via {}", method.unwrap_or_default());
-        info!(endpoint = endpoint.name(), method, reason, "recovery check");
-        Some((Check::new(attempt, settings), Some(permit)))
+        Some((trial(&self.cluster, endpoint, settings)?, Some(permit)))
     }
 
     fn next_moment(&self, endpoint: &Arc<Endpoint>, schedule: &Schedule) -> Option<Tick> {

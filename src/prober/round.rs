@@ -89,12 +89,16 @@ pub async fn check_round(
     method: Option<CheckMethod>,
 ) -> Result<Vec<CheckLine>, BuildError> {
     let cluster = Cluster::new(settings.clone(), Clock::start())?;
+    let permits = Arc::new(Semaphore::new(CHECKS_MAX));
     let mut checks = JoinSet::new();
     let roster = cluster.roster();
     let wanted = roster.in_file_order().filter(|endpoint| only.is_none_or(|name| name == endpoint.name()));
     for (place, endpoint) in wanted.enumerate() {
-        let (cluster, endpoint) = (cluster.clone(), endpoint.clone());
-        checks.spawn(async move { (place, check_line(&cluster, &endpoint, method).await) });
+        let (cluster, endpoint, permits) = (cluster.clone(), endpoint.clone(), permits.clone());
+        checks.spawn(async move {
+            let _permit = permits.acquire_owned().await;
+            (place, check_line(&cluster, &endpoint, method).await)
+        });
     }
     let mut lines: Vec<(usize, CheckLine)> = Vec::new();
     while let Some(done) = checks.join_next().await {

@@ -16,8 +16,9 @@ use crate::upstream::{Returned, strip_hop_by_hop};
 
 /// How much of an error's or an answer's beginning is read before it is judged.
 pub(super) const INSPECTED_BYTES_MAX: usize = 8 * 1024;
-/// How long the rest of a short error body may take: it only serves to show what it says.
-const ERROR_BODY_WITHIN: Duration = Duration::from_secs(2);
+/// How long the rest of a short error body may take: it only serves to show what it says, and the request
+/// waits to be moved on.
+const ERROR_BODY_WITHIN: Duration = Duration::from_millis(500);
 
 /// The head of an answer, what came of its body, and the rest to come.
 pub struct Held {

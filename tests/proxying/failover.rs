@@ -291,3 +291,15 @@ async fn what_lives_at_one_endpoint_is_asked_for_once_unless_nothing_was_sent() 
     let reply = exchange(client.get("/v1/files/f").header("anthropic-version", "2023-06-01")).await;
     assert_eq!((reply.status, reply.endpoint()), (404, "b"), "nothing was sent to a");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_overload_in_a_row_is_left_alone_for_longer_than_it_announces() {
+    let a = Upstream::start(llm::on_post(|_| llm::error(529).header("retry-after", "0")));
+    let (qcc, client) = started(Cluster::tiers([Endpoint::new("a", &a)]).line("queue_timeout = '0s'"));
+    assert_eq!(client.ask("overloaded").await.status, 529);
+    let after = qcc.endpoint_when("a", "cools down", |a| a["cooldown_until"].is_string()).await;
+    assert_eq!((&after["state"], &after["failures"]), (&"healthy".into(), &0.into()));
+    // Nothing is sent during the cooldown, so this answer is qcc's own.
+    assert_eq!(client.ask("too early").await.own_error(), Some("no_endpoint"));
+    assert_eq!(a.posts().len(), 1);
+}

@@ -169,3 +169,21 @@ async fn no_money_left_benches_at_once_with_the_cause_quota() {
     client.ask("unpaid").await.expect_from("b");
     assert_benched(&qcc.endpoint_in("a", "unhealthy").await, "quota", "chat");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_recheck_sends_the_check_at_once_whatever_the_cooldown_says() {
+    let a = Upstream::start(llm::on_post(llm::always(500)));
+    let (qcc, client) = alone(&a);
+    bench(&qcc, &client, 500).await;
+    a.set(llm::on_post(|_| llm::error(429).header("retry-after", "600")));
+    qcc.endpoint_when("a", "is left alone", |a| a["cooldown_until"].is_string()).await;
+    a.set(llm::healthy);
+    let before = a.requests().len();
+    qcc.run(&["endpoint", "recheck", "a"]).expect_code(0);
+    let back = qcc.endpoint_in("a", "healthy").await;
+    assert!(a.requests()[before..].iter().all(|request| request.is_chat_check()));
+    assert_eq!(
+        back["usable"], false,
+        "a check shows that it works, not that its rate limit is over: {back:#}"
+    );
+}
