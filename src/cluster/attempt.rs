@@ -19,8 +19,9 @@ pub struct Attempt {
     /// Whether it makes the endpoint work. What does not shows no more than that a key is taken there.
     makes_it_work: bool,
     begun: bool,
-    /// The last verdict, and what it came to: counted once, at the end.
+    /// The last verdict, and what it came to: counted once, a check's at once, a request's at its end.
     said: Option<(Verdict, Outcome)>,
+    counted: bool,
 }
 
 impl Attempt {
@@ -31,7 +32,16 @@ impl Attempt {
         makes_it_work: bool,
     ) -> Self {
         endpoint.vitals.enter();
-        Self { cluster, endpoint, ticket, check: None, makes_it_work, begun: false, said: None }
+        Self {
+            cluster,
+            endpoint,
+            ticket,
+            check: None,
+            makes_it_work,
+            begun: false,
+            said: None,
+            counted: false,
+        }
     }
 
     /// A check of an endpoint that is in service; none when it is not.
@@ -61,7 +71,16 @@ impl Attempt {
 
     fn of_check(cluster: Arc<Cluster>, endpoint: Arc<Endpoint>, ticket: Ticket, method: CheckMethod) -> Self {
         let makes_it_work = method == CheckMethod::Chat;
-        Self { cluster, endpoint, ticket, check: Some(method), makes_it_work, begun: false, said: None }
+        Self {
+            cluster,
+            endpoint,
+            ticket,
+            check: Some(method),
+            makes_it_work,
+            begun: false,
+            said: None,
+            counted: false,
+        }
     }
 
     /// The endpoint.
@@ -151,6 +170,9 @@ impl Attempt {
             (Some(_) | None, Verdict::Pass(_) | Verdict::Fail(_) | Verdict::Neutral) => outcome,
         };
         self.said = Some((verdict, counted));
+        if self.check.is_some() {
+            self.count();
+        }
         outcome
     }
 
@@ -164,6 +186,15 @@ impl Attempt {
             self.cluster.ring();
         }
         outcome
+    }
+
+    fn count(&mut self) {
+        if let Some((verdict, outcome)) = &self.said
+            && !self.counted
+        {
+            self.tally().count(verdict, outcome);
+            self.counted = true;
+        }
     }
 
     fn tally(&self) -> &Tally {
@@ -180,11 +211,8 @@ pub(super) fn announce_claim(cluster: &Cluster, endpoint: &Endpoint, claim: &Cla
 
 impl Drop for Attempt {
     fn drop(&mut self) {
-        if self.check.is_none() {
-            self.endpoint.vitals.leave();
-        }
         match self.said {
-            Some((verdict, outcome)) => self.tally().count(&verdict, &outcome),
+            Some(_) => self.count(),
             None if self.begun => {
                 let outcome = self.settle(Verdict::Neutral);
                 self.tally().count(&Verdict::Neutral, &outcome);
@@ -194,6 +222,10 @@ impl Drop for Attempt {
                 let _ = self.settle(Verdict::Neutral);
             }
             None => {}
+        }
+        // Last, so that an endpoint with nothing in flight has everything counted.
+        if self.check.is_none() {
+            self.endpoint.vitals.leave();
         }
     }
 }
