@@ -5,7 +5,7 @@ use hyper::http::uri::PathAndQuery;
 use hyper::{Method, Request, Uri, Version};
 
 use super::{Origin, ReplayBody};
-use crate::config::AuthForm;
+use crate::config::{AuthForm, Secret};
 
 /// RFC 9110 §7.6.1, with the older names that intermediaries still use.
 const HOP_BY_HOP: [HeaderName; 6] = [
@@ -54,7 +54,9 @@ impl Origin {
             headers.remove(name);
         }
         headers.insert(header::HOST, self.host.clone());
-        self.write_key(&mut headers);
+        for (name, value) in &self.credentials {
+            headers.insert(name, value.clone());
+        }
 
         let mut request = Request::new(body);
         *request.method_mut() = method;
@@ -72,15 +74,17 @@ impl Origin {
         // The two were valid apart, and a prefix has neither query nor fragment.
         PathAndQuery::try_from(format!("{prefix}{target}")).map_or_else(|_| Uri::default(), Uri::from)
     }
+}
 
-    fn write_key(&self, headers: &mut HeaderMap) {
-        let key = self.key.expose();
-        if matches!(self.auth, AuthForm::Both | AuthForm::XApiKey) {
-            headers.insert(X_API_KEY, sensitive(key));
-        }
-        if matches!(self.auth, AuthForm::Both | AuthForm::Bearer) {
-            headers.insert(header::AUTHORIZATION, sensitive(&format!("Bearer {key}")));
-        }
+/// The headers that carry the key, made once: a request only shares them.
+pub(super) fn credentials(key: &Secret, auth: AuthForm) -> Vec<(HeaderName, HeaderValue)> {
+    let key = key.expose();
+    let x_api_key = || (X_API_KEY, sensitive(key));
+    let bearer = || (header::AUTHORIZATION, sensitive(&format!("Bearer {key}")));
+    match auth {
+        AuthForm::Both => vec![x_api_key(), bearer()],
+        AuthForm::XApiKey => vec![x_api_key()],
+        AuthForm::Bearer => vec![bearer()],
     }
 }
 

@@ -16,7 +16,7 @@ pub use wire::Admission;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::http::HeaderValue;
+use hyper::http::{HeaderName, HeaderValue};
 
 use crate::config::{AuthForm, BaseUrl, Secret};
 use connect::Connector;
@@ -26,8 +26,7 @@ use pool::Pool;
 pub struct Origin {
     base_url: BaseUrl,
     host: HeaderValue,
-    auth: AuthForm,
-    key: Secret,
+    credentials: Vec<(HeaderName, HeaderValue)>,
     connector: Connector,
     pool: Arc<Pool>,
 }
@@ -60,8 +59,8 @@ impl Origin {
         let host = HeaderValue::from_str(authority)
             .map_err(|_| OriginError(format!("{authority:?} can't be sent as a Host header")))?;
         let connector = Connector::new(base_url, connect)?;
-        let (base_url, key) = (base_url.clone(), key.clone());
-        Ok(Self { base_url, host, auth, key, connector, pool: Arc::default() })
+        let credentials = head::credentials(key, auth);
+        Ok(Self { base_url: base_url.clone(), host, credentials, connector, pool: Arc::default() })
     }
 
     /// A connection that is ready to take a request: a pooled one, else a new one.
