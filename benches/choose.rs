@@ -35,6 +35,7 @@ fn choosing(criterion: &mut Criterion) {
         protocol: Protocol::Anthropic,
         model: Some("claude-sonnet-4-5".to_owned()),
         can_be_trial: true,
+        session: None,
         patience: Duration::from_secs(60),
     };
     let mut group = criterion.benchmark_group("choose");

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use qcc_fsm::{CheckMethod, Claim, Evidence, Outcome, Stamp, Ticket, Ticks, Verdict};
 
+use super::home::Visit;
 use super::journal::Source;
 use super::{Cluster, Endpoint, Tally};
 
@@ -18,6 +19,7 @@ pub struct Attempt {
     check: Option<CheckMethod>,
     /// Whether it makes the endpoint work. What does not shows no more than that a key is taken there.
     makes_it_work: bool,
+    pub(super) visit: Visit,
     begun: bool,
     /// The last verdict, and what it came to: counted once, a check's at once, a request's at its end.
     said: Option<(Verdict, Outcome)>,
@@ -38,10 +40,16 @@ impl Attempt {
             ticket,
             check: None,
             makes_it_work,
+            visit: Visit::Usual,
             begun: false,
             said: None,
             counted: false,
         }
+    }
+
+    pub(super) fn visiting(mut self, visit: Visit) -> Self {
+        self.visit = visit;
+        self
     }
 
     /// A check of an endpoint that is in service; none when it is not.
@@ -77,6 +85,7 @@ impl Attempt {
             ticket,
             check: Some(method),
             makes_it_work,
+            visit: Visit::Usual,
             begun: false,
             said: None,
             counted: false,

@@ -7,8 +7,10 @@ use std::time::Duration;
 use qcc_fsm::{Cause, Claimant, State, Tick, Ticks};
 
 use super::attempt::announce_claim;
+use super::home::Visit;
 use super::journal::Source;
 use super::roster::Tier;
+use super::session::Session;
 use super::{Attempt, Cluster, Endpoint};
 use crate::config::Protocol;
 
@@ -22,6 +24,8 @@ pub struct Wanted {
     /// Whether its answer can be the trial of an endpoint: only an exchange that makes the endpoint
     /// work shows that it works.
     pub can_be_trial: bool,
+    /// The session that it is of; none where it shares no prompt with other requests.
+    pub session: Option<Session>,
     /// How long its answer may take to begin.
     pub patience: Duration,
 }
@@ -56,15 +60,21 @@ impl Cluster {
         let search = Search { wanted, tried, now };
         loop {
             let found = roster.tiers().find_map(|tier| {
-                search
-                    .due_trial(tier)
-                    .map(|endpoint| (endpoint, true))
-                    .or_else(|| search.pick(tier.endpoints).map(|endpoint| (endpoint, false)))
+                search.due_trial(tier).map(Found::Trial).or_else(|| match wanted.session {
+                    Some(session) => search
+                        .pick_for(session, &self.moved, tier.endpoints)
+                        .map(|(endpoint, visit)| Found::Eligible(endpoint, visit)),
+                    None => {
+                        search.pick(tier.endpoints).map(|endpoint| Found::Eligible(endpoint, Visit::Usual))
+                    }
+                })
             });
             let attempt = match found {
                 None => break,
-                Some((endpoint, true)) => self.claim(endpoint, Claimant::Request, &search),
-                Some((endpoint, false)) => self.admit(endpoint, &search),
+                Some(Found::Trial(endpoint)) => self.claim(endpoint, Claimant::Request, &search),
+                Some(Found::Eligible(endpoint, visit)) => {
+                    self.admit(endpoint, &search).map(|attempt| attempt.visiting(visit))
+                }
             };
             // Lost to somebody else between the look and the step: look again.
             if let Some(attempt) = attempt {
@@ -120,10 +130,15 @@ impl Cluster {
     }
 }
 
-struct Search<'a> {
-    wanted: &'a Wanted,
+enum Found<'e> {
+    Trial(&'e Arc<Endpoint>),
+    Eligible(&'e Arc<Endpoint>, Visit),
+}
+
+pub(super) struct Search<'a> {
+    pub(super) wanted: &'a Wanted,
     tried: &'a [Arc<Endpoint>],
-    now: Tick,
+    pub(super) now: Tick,
 }
 
 impl Search<'_> {
@@ -159,14 +174,18 @@ impl Search<'_> {
         }
     }
 
-    fn is_eligible(&self, endpoint: &Arc<Endpoint>) -> bool {
+    pub(super) fn is_eligible(&self, endpoint: &Arc<Endpoint>) -> bool {
         endpoint.is_usable(self.now) && self.fits(endpoint)
     }
 
     /// After a recovery an endpoint takes part in only a share of the draws.
     fn accepts_more(&self, endpoint: &Endpoint) -> bool {
-        let share = endpoint.vitals.share(self.now, endpoint.slow_start);
+        let share = self.share(endpoint);
         share >= 1.0 || fastrand::f32() < share
+    }
+
+    pub(super) fn share(&self, endpoint: &Endpoint) -> f32 {
+        endpoint.vitals.share(self.now, endpoint.slow_start)
     }
 
     fn less_loaded<'e>(&self, a: &'e Arc<Endpoint>, b: &'e Arc<Endpoint>) -> &'e Arc<Endpoint> {

@@ -3,8 +3,11 @@
 mod attempt;
 mod choose;
 mod endpoint;
+mod home;
 mod journal;
+mod moved;
 mod roster;
+mod session;
 mod vitals;
 
 pub use attempt::Attempt;
@@ -12,6 +15,7 @@ pub use choose::{Choice, Wanted};
 pub use endpoint::Endpoint;
 pub use journal::{Journal, Record, Source};
 pub use roster::{BuildError, Roster};
+pub use session::{Session, SessionKey};
 pub use vitals::{Tally, TallySnapshot, Vitals};
 
 use std::sync::Arc;
@@ -22,6 +26,7 @@ use tokio::sync::Notify;
 
 use crate::clock::Clock;
 use crate::config::ClusterSettings;
+use moved::MovedSessions;
 
 /// A cluster: its current endpoints, what happened to them, and a bell that rings when something did.
 pub struct Cluster {
@@ -33,6 +38,7 @@ pub struct Cluster {
     pub journal: Journal,
     settings: ArcSwap<ClusterSettings>,
     roster: ArcSwap<Roster>,
+    moved: MovedSessions,
     bell: Notify,
 }
 
@@ -49,6 +55,7 @@ impl Cluster {
             journal: Journal::default(),
             settings: ArcSwap::from_pointee(settings),
             roster: ArcSwap::from_pointee(roster),
+            moved: MovedSessions::default(),
             bell: Notify::new(),
         }))
     }

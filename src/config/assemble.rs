@@ -89,6 +89,7 @@ fn cluster(name: &str, section: &Section<'_>, fetch_from: Option<&Environment>) 
         max_body_bytes: section.size("max_body"),
         max_attempts: section.count("max_attempts"),
         commit_after: section.duration("commit_after"),
+        session_ttl: section.duration("session_ttl"),
         admin_listen,
         health: health(&section.table("health", &keys::HEALTH)),
         timeouts: timeouts(&section.table("timeouts", &keys::TIMEOUTS)),

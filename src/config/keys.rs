@@ -53,6 +53,10 @@ pub(super) static CLUSTER: Group = Group {
         key("commit_after", Form::DurationOrZero, Toml("\"5s\""),
             "How long the head of a stream is held back for the first content, so that a failure before it \
              can go to another endpoint unseen. Claude Code shows a warning after 20 s without a byte."),
+        key("session_ttl", Form::DurationOrZero, Toml("\"5m\""),
+            "How long a session that moved to another endpoint stays there after its last request, though its \
+             own one is back: its prompt is cached there now, and a cold cache costs 12 to 50 times as much. \
+             The vendors keep a prompt for 5 minutes after its last use. `0s`: it returns at once."),
         key("retry_ambiguous", Form::Choice(RetryAmbiguous::WORDS), Toml("\"per-token\""),
             "Whether a request that an endpoint may have worked on already goes to another one. By default \
              only where the first one charges by the token: where it charges by the request, it could be \

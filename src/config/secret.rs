@@ -78,6 +78,11 @@ impl EndpointId {
         let [a, b, c, d, ..] = <[u8; 32]>::from(hash.finalize());
         EndpointId(u32::from_be_bytes([a, b, c, d]))
     }
+
+    /// The same as a number; every bit of it is even, as those of a hash are.
+    pub fn to_u32(self) -> u32 {
+        self.0
+    }
 }
 
 impl fmt::Display for EndpointId {

@@ -39,6 +39,8 @@ pub struct ClusterSettings {
     /// 1 to 32.
     pub max_attempts: u32,
     pub commit_after: Duration,
+    /// Zero: a session returns as soon as it can.
+    pub session_ttl: Duration,
     pub retry_ambiguous: RetryAmbiguous,
     /// Always loopback.
     pub admin_listen: Option<SocketAddr>,

@@ -77,6 +77,15 @@ impl Call {
         matches!(self, Self::Messages | Self::CountTokens | Self::ChatCompletions | Self::Responses)
     }
 
+    /// Whether an endpoint keeps what it read of the prompt, so that the session's next request costs less
+    /// there.
+    pub fn warms_prompt_cache(self) -> bool {
+        match self {
+            Self::Messages | Self::ChatCompletions | Self::Completions | Self::Responses => true,
+            Self::CountTokens | Self::Embeddings | Self::Models | Self::Other => false,
+        }
+    }
+
     /// Whether an answer of another endpoint serves as well.
     pub fn is_at_home_anywhere(self) -> bool {
         self != Self::Other

@@ -1,6 +1,7 @@
 //! What a request's body says that decides where it goes and how its answer is read.
 
 use super::json::{self, TopLevel};
+use super::session::SessionClues;
 
 /// The fields of a request that matter here.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -14,15 +15,20 @@ pub struct RequestFacts {
 impl RequestFacts {
     /// Reads them from a request's body; what is no JSON object has none.
     pub fn of(body: &[u8]) -> Self {
-        let mut facts = Self::default();
+        Self::with_clues(body).0
+    }
+
+    /// Reads them, and what tells the request's session, in one pass over the body.
+    pub fn with_clues(body: &[u8]) -> (Self, SessionClues<'_>) {
+        let (mut facts, mut clues) = (Self::default(), SessionClues::default());
         for (name, value) in TopLevel::of(body) {
             match name {
                 b"model" => facts.model = json::as_string(value),
                 b"stream" => facts.stream = value == b"true",
-                _ => {}
+                _ => clues.note(name, value),
             }
         }
-        facts
+        (facts, clues)
     }
 }
 

@@ -53,6 +53,15 @@ impl<'a> TopLevel<'a> {
         }
     }
 
+    /// The value that begins here, as it stands and as far as it goes.
+    fn value(&mut self) -> &'a [u8] {
+        let start = self.at;
+        if self.skip_value().is_none() {
+            self.at = self.text.len();
+        }
+        self.text[start..self.at].trim_ascii_end()
+    }
+
     /// Moves past the value that begins here; none when the text ends within it.
     fn skip_value(&mut self) -> Option<()> {
         let mut depth = 0usize;
@@ -100,11 +109,42 @@ impl<'a> Iterator for TopLevel<'a> {
         }
         self.at += 1;
         self.skip_space();
-        let start = self.at;
-        if self.skip_value().is_none() {
-            self.at = self.text.len();
+        Some((name, self.value()))
+    }
+}
+
+/// Walks the elements of a JSON array, as lenient as [`TopLevel`].
+pub struct Elements<'a>(TopLevel<'a>);
+
+impl<'a> Elements<'a> {
+    /// The elements of this text, which may be cut off anywhere; none where it is no array.
+    pub fn of(text: &'a [u8]) -> Self {
+        let mut walk = TopLevel { text, at: 0 };
+        walk.skip_space();
+        if walk.peek() == Some(b'[') {
+            walk.at += 1;
+        } else {
+            walk.at = text.len();
         }
-        Some((name, self.text[start..self.at].trim_ascii_end()))
+        Self(walk)
+    }
+}
+
+impl<'a> Iterator for Elements<'a> {
+    /// The element as it stands; one that the text cuts off is given as far as it goes.
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        let walk = &mut self.0;
+        walk.skip_space();
+        if walk.peek() == Some(b',') {
+            walk.at += 1;
+            walk.skip_space();
+        }
+        if matches!(walk.peek(), None | Some(b']' | b'}' | b',')) {
+            return None;
+        }
+        Some(walk.value())
     }
 }
 
@@ -147,10 +187,23 @@ mod tests {
         }
     }
 
+    #[test]
+    fn the_elements_of_an_array_are_given_as_they_stand() {
+        let elements = |text: &'static str| -> Vec<String> {
+            Elements::of(text.as_bytes()).map(|part| String::from_utf8_lossy(part).into_owned()).collect()
+        };
+        assert_eq!(elements(r#" [ {"a": [1]} , "],", 3 ,[] ] "#), [r#"{"a": [1]}"#, r#""],""#, "3", "[]"]);
+        assert_eq!(elements(r#"[{"a":"#), [r#"{"a":"#]);
+        for none in ["", "[]", "{}", "null", "\"x\"", "[,", "[}"] {
+            assert!(elements(none).is_empty(), "{none}");
+        }
+    }
+
     proptest::proptest! {
         #[test]
         fn no_text_makes_it_panic_or_run_on(text in proptest::collection::vec(proptest::num::u8::ANY, 0..200)) {
             assert!(TopLevel::of(&text).count() <= text.len());
+            assert!(Elements::of(&text).count() <= text.len());
         }
 
         #[test]

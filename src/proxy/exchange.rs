@@ -173,7 +173,12 @@ async fn accepted(
         begin_whole(&mut held, incomer.call, incomer.patience(settings)).await
     };
     match judged {
-        Ok(()) => Exchanged::Answer(Box::new(held), Some(Box::new(watched))),
+        Ok(()) => {
+            if incomer.call.warms_prompt_cache() {
+                watched.attempt.note_session_served();
+            }
+            Exchanged::Answer(Box::new(held), Some(Box::new(watched)))
+        }
         Err((judgement, text, was_lost)) => {
             settle(&mut watched.attempt, &judgement, Some(text));
             let endpoint = watched.attempt.endpoint();

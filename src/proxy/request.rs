@@ -8,10 +8,11 @@ use hyper::body::{Body, Incoming};
 use hyper::http::header::{CONTENT_ENCODING, HeaderMap};
 use hyper::http::uri::PathAndQuery;
 use hyper::{Method, Request};
+use qcc_fsm::Ticks;
 use tokio::time::timeout;
 
 use super::answers::OwnAnswer;
-use crate::cluster::Wanted;
+use crate::cluster::{Session, SessionKey, Wanted};
 use crate::config::{ClusterSettings, Protocol};
 use crate::exchange::{Call, RequestFacts};
 use crate::upstream::ReplayBody;
@@ -30,6 +31,8 @@ pub struct Incomer {
     pub call: Call,
     /// What its body says.
     pub facts: RequestFacts,
+    /// The session that it is of, if it shows one.
+    pub session: Option<SessionKey>,
     /// The protocol of its path.
     pub protocol: Protocol,
 }
@@ -47,8 +50,11 @@ impl Incomer {
         let protocol = call.protocol(target.path(), &parts.headers);
         // Only a POST makes the endpoint work: what another method gets there says nothing of its health.
         let is_work = parts.method == Method::POST || !call.speaks_for_health();
+        let whole = body.contiguous();
+        let (facts, clues) = RequestFacts::with_clues(&whole);
         Ok(Self {
-            facts: RequestFacts::of(&body.contiguous()),
+            facts,
+            session: clues.session(&parts.headers),
             protocol,
             method: parts.method,
             headers: parts.headers,
@@ -81,6 +87,7 @@ impl Incomer {
             protocol: self.protocol,
             model: self.facts.model.clone(),
             can_be_trial: self.call.speaks_for_health(),
+            session: self.session.map(|key| Session { key, ttl: Ticks::from_duration(settings.session_ttl) }),
             patience: self.patience(settings),
         }
     }

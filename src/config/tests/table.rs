@@ -88,7 +88,7 @@ fn the_defaults_are_those_of_the_contract() {
     assert_eq!(
         defaults.join(" "),
         "listen=127.0.0.1:7860 client_tokens=[] allowed_hosts=[] queue_timeout=10s drain_timeout=30s max_body=64 MiB \
-         max_attempts=4 commit_after=5s retry_ambiguous=per-token failure_threshold=3 success_threshold=1 \
+         max_attempts=4 commit_after=5s session_ttl=5m retry_ambiguous=per-token failure_threshold=3 success_threshold=1 \
          backoff_base=5s backoff_max=5m auth_backoff_base=1m auth_backoff_max=30m quota_backoff=10m \
          check_interval=30s check_timeout=10s slow_start=30s connect=5s \
          first_byte=2m answer=10m idle=5m client_header=30s protocol=anthropic billing=per-token \

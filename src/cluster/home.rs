@@ -1,0 +1,129 @@
+//! Choosing for a request of a session: at home, or where the session moved to while home was not
+//! eligible and its prompt is cached now.
+
+use std::sync::Arc;
+
+use super::choose::Search;
+use super::moved::{MovedSessions, Place, Stay};
+use super::session::{Session, SessionKey};
+use super::{Attempt, Endpoint};
+
+/// What an accepted answer says of where the session is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Visit {
+    /// Nothing: no session, one that is at home as ever, or a trial, to which a session is only lent.
+    Usual,
+    /// The session is away from home.
+    Away(SessionKey),
+    /// It was away, and is at home again.
+    Returned(SessionKey),
+}
+
+impl Attempt {
+    /// The answer was accepted, so it is here that the session's prompt is cached. Called by requests
+    /// whose prompt the endpoint keeps; not at the choice, since an endpoint that fails keeps nothing.
+    pub fn note_session_served(&self) {
+        let cluster = self.cluster();
+        match self.visit {
+            Visit::Usual => {}
+            Visit::Away(key) => {
+                let place = Place::of(self.endpoint().settings.id);
+                cluster.moved.note(key, place, cluster.clock.now());
+            }
+            Visit::Returned(key) => cluster.moved.forget(key),
+        }
+    }
+}
+
+/// The endpoints nearest to the session, each with its distance.
+#[derive(Default)]
+struct Nearest<'e> {
+    /// Of all that serve such requests, whatever their state.
+    home: Option<Near<'e>>,
+    /// Of those that are eligible.
+    eligible: Option<Near<'e>>,
+    /// Of those that are eligible, but in a slow start that has not come to this session.
+    reluctant: Option<Near<'e>>,
+    /// Where it moved to.
+    moved_to: Option<&'e Arc<Endpoint>>,
+}
+
+type Near<'e> = (f64, &'e Arc<Endpoint>);
+
+impl Search<'_> {
+    /// The session's endpoint in a tier: where it moved to within `session_ttl`, else the nearest one
+    /// that is eligible. None when none is.
+    pub(super) fn pick_for<'e>(
+        &self,
+        session: Session,
+        moved: &MovedSessions,
+        tier: &'e [Arc<Endpoint>],
+    ) -> Option<(&'e Arc<Endpoint>, Visit)> {
+        let is_held = session.ttl.0 > 0;
+        let stay = if is_held { moved.stay_of(session.key, self.now) } else { None };
+        let nearest = self.nearest(session.key, stay, tier);
+        let held = nearest.moved_to.filter(|endpoint| {
+            stay.is_some_and(|stay| stay.idle <= session.ttl) && self.takes_session(endpoint, session.key)
+        });
+        let by_distance = nearest.eligible.or(nearest.reluctant).map(|(_, endpoint)| endpoint);
+        let chosen = held.or(by_distance)?;
+        let is_home = nearest.home.is_some_and(|(_, home)| Arc::ptr_eq(home, chosen));
+        let visit = match (is_held, is_home) {
+            (false, _) => Visit::Usual,
+            (true, false) => Visit::Away(session.key),
+            // An entry for an endpoint that does not serve such requests is of the session's others.
+            (true, true) if nearest.moved_to.is_some() => Visit::Returned(session.key),
+            (true, true) => Visit::Usual,
+        };
+        Some((chosen, visit))
+    }
+
+    fn nearest<'e>(&self, key: SessionKey, stay: Option<Stay>, tier: &'e [Arc<Endpoint>]) -> Nearest<'e> {
+        let mut nearest = Nearest::default();
+        for endpoint in tier {
+            let id = endpoint.settings.id;
+            if stay.is_some_and(|stay| stay.place == Place::of(id)) && self.is_served_by(endpoint) {
+                nearest.moved_to = Some(endpoint);
+            }
+            let distance = key.distance_to(id, endpoint.settings.weight);
+            // Home is as near as the nearest eligible one, or nearer.
+            if nearest.eligible.is_some_and(|(best, _)| distance.lower_bound() >= best) {
+                continue;
+            }
+            let near = (distance.exact(), endpoint);
+            if !self.is_served_by(endpoint) {
+                continue;
+            }
+            keep_nearer(&mut nearest.home, near);
+            if self.is_eligible(endpoint) {
+                let takes = self.is_open_to(endpoint, key);
+                keep_nearer(if takes { &mut nearest.eligible } else { &mut nearest.reluctant }, near);
+            }
+        }
+        nearest
+    }
+
+    fn is_served_by(&self, endpoint: &Endpoint) -> bool {
+        endpoint.serves(self.wanted.protocol, self.wanted.model.as_deref())
+    }
+
+    fn takes_session(&self, endpoint: &Arc<Endpoint>, key: SessionKey) -> bool {
+        self.is_eligible(endpoint) && self.is_open_to(endpoint, key)
+    }
+
+    /// After a recovery an endpoint takes its sessions back one by one, each at its own fixed moment.
+    fn is_open_to(&self, endpoint: &Endpoint, key: SessionKey) -> bool {
+        let share = self.share(endpoint);
+        share >= 1.0 || key.slow_start_fraction() < share
+    }
+}
+
+fn keep_nearer<'e>(kept: &mut Option<Near<'e>>, near: Near<'e>) {
+    if kept.is_none_or(|(distance, _)| near.0 < distance) {
+        *kept = Some(near);
+    }
+}
+
+#[cfg(test)]
+#[path = "home_tests.rs"]
+mod tests;
