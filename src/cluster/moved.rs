@@ -25,7 +25,7 @@ const TICK_MAX: u64 = (1 << TICK_BITS) - 1;
 /// A writer may have read the clock a little later than the reader; more than this apart, an entry is
 /// old, not new. The longest `session_ttl` is 24 h, and ticks wrap after 116 h.
 const CLOCK_SLACK: Ticks = Ticks::from_secs(60);
-const _: () = assert!((1 << TAG_BITS) * SETS as u64 <= 1 << 36, "tag and set are parts of the key");
+const _: () = assert!(TAG_BITS + SETS.ilog2() <= u64::BITS, "tag and set are different parts of a key");
 
 /// The endpoint that a session moved to: the upper bits of its id. Two endpoints of a cluster hardly
 /// ever share them, and then either will do.
