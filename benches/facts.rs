@@ -7,7 +7,7 @@ use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use hyper::http::header::{HeaderMap, HeaderValue};
-use qcc::exchange::RequestFacts;
+use qcc::exchange::{RequestFacts, TopLevel};
 use serde_json::json;
 
 const CODE_LINE: &str = "    let name = \"a text\\n\"; // and what it says\n";
@@ -45,8 +45,8 @@ fn reading(criterion: &mut Criterion) {
     let nameless = HeaderMap::new();
     let mut group = criterion.benchmark_group(format!("facts of {} KB", body.len() / 1000));
     group.throughput(Throughput::Bytes(body.len() as u64));
-    group.bench_function("without a session", |bencher| {
-        bencher.iter(|| RequestFacts::of(black_box(&body)));
+    group.bench_function("the walk over the body alone", |bencher| {
+        bencher.iter(|| TopLevel::of(black_box(&body)).count());
     });
     for (name, headers) in [("session named by header", &named), ("session told by prompt", &nameless)] {
         group.bench_function(name, |bencher| {

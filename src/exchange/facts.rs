@@ -13,12 +13,8 @@ pub struct RequestFacts {
 }
 
 impl RequestFacts {
-    /// Reads them from a request's body; what is no JSON object has none.
-    pub fn of(body: &[u8]) -> Self {
-        Self::with_clues(body).0
-    }
-
-    /// Reads them, and what tells the request's session, in one pass over the body.
+    /// Reads them from a request's body, with what tells its session, in one pass; what is no JSON object
+    /// has none.
     pub fn with_clues(body: &[u8]) -> (Self, SessionClues<'_>) {
         let (mut facts, mut clues) = (Self::default(), SessionClues::default());
         for (name, value) in TopLevel::of(body) {
@@ -40,12 +36,13 @@ mod tests {
     fn only_the_top_level_counts() {
         let body =
             br#"{"messages":[{"role":"user","content":"{\"model\":\"x\",\"stream\":true}"}],"model":"m"}"#;
-        assert_eq!(RequestFacts::of(body), RequestFacts { model: Some("m".into()), stream: false });
+        let (facts, _) = RequestFacts::with_clues(body);
+        assert_eq!(facts, RequestFacts { model: Some("m".into()), stream: false });
     }
 
     #[test]
     fn a_body_that_is_no_object_has_no_facts() {
-        assert_eq!(RequestFacts::of(b""), RequestFacts::default());
-        assert_eq!(RequestFacts::of(b"--boundary"), RequestFacts::default());
+        assert_eq!(RequestFacts::with_clues(b""), Default::default());
+        assert_eq!(RequestFacts::with_clues(b"--boundary"), Default::default());
     }
 }
