@@ -8,6 +8,7 @@ mod error_text;
 mod facts;
 mod json;
 mod judge;
+mod renaming;
 mod sse;
 mod stream;
 
@@ -18,5 +19,6 @@ pub use error_text::ErrorText;
 pub use facts::RequestFacts;
 pub use json::TopLevel;
 pub use judge::{Judgement, failed_connect, judge_error_event, judge_lost, judge_status, judge_timeout};
+pub use renaming::with_model;
 pub use sse::{Event, Splitter};
 pub use stream::{Progress, StreamWatch};
