@@ -179,7 +179,8 @@ fn endpoint(section: &Section<'_>, fetch_from: Option<&Environment>) -> Option<E
     let billing = section.choice("billing");
     let auth = section.choice("auth");
     let (priority, weight) = (section.count("priority"), section.count("weight"));
-    let (models, enabled) = (section.globs("models"), section.flag("enabled"));
+    let (models, model_map) = (section.globs("models"), section.model_map("model_map"));
+    let enabled = section.flag("enabled");
     let (base_url, api_key) = (base_url?, api_key?);
     Some(EndpointSettings {
         name: name?,
@@ -192,6 +193,7 @@ fn endpoint(section: &Section<'_>, fetch_from: Option<&Environment>) -> Option<E
         priority,
         weight,
         models,
+        model_map,
         enabled,
     })
 }

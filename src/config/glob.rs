@@ -28,6 +28,11 @@ impl ModelGlob {
         &self.0
     }
 
+    /// How many characters of a name it settles at least: all of its own but the stars.
+    pub(super) fn characters_min(&self) -> usize {
+        self.0.chars().filter(|&c| c != '*').count()
+    }
+
     /// Whether the pattern stands for the whole of `model`.
     ///
     /// Only the latest `*` is ever widened, since an earlier one could gain nothing by it: at most

@@ -158,6 +158,10 @@ pub(super) static ENDPOINT: Group = Group {
         key("models", Form::Globs, Unset("all"),
             "The models it serves, as patterns with `*` and `?`. All by default: an endpoint says itself \
              what it hasn't got."),
+        key("model_map", Form::GlobMap, Unset("none"),
+            "Names under which it knows models, by patterns for the names that clients use: `{ \"claude-opus-*\" = \
+             \"relay/opus\" }`. The `model` of a request's body is replaced, the one change that is ever made to a \
+             body; of several patterns the most particular one counts. None by default: bodies pass unchanged."),
         key("enabled", Form::Flag, Toml("true"),
             "`false` leaves it out of service without removing it from the file."),
     ],

@@ -14,6 +14,7 @@ use super::choices::Choice;
 use super::error::{Fault, Problem};
 use super::glob::ModelGlob;
 use super::keys::GROUPS;
+use super::model_map::ModelMap;
 use super::schema::{Fallback, Form, Group, Key};
 use super::values;
 
@@ -173,6 +174,17 @@ impl<'t> Section<'t> {
         self.read(name, |form, value| match list(form, value, |item| ModelGlob::new(text(form, item)?))? {
             globs if globs.is_empty() => Err(Fault::new("allows no model").help("leave it out to allow all")),
             globs => Ok(globs),
+        })
+        .unwrap_or_default()
+    }
+
+    pub fn model_map(&self, name: &str) -> ModelMap {
+        self.read(name, |form, value| {
+            let table = value.as_table().ok_or_else(|| wrong_type(form, value))?;
+            let entries = table.iter().map(|(pattern, name)| {
+                Ok((ModelGlob::new(pattern.get_ref())?, text(form, name.get_ref())?.to_owned()))
+            });
+            ModelMap::new(entries.collect::<Result<Vec<_>, Fault>>()?)
         })
         .unwrap_or_default()
     }

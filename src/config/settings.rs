@@ -9,6 +9,7 @@ use super::base_url::BaseUrl;
 use super::choices::{AuthForm, Billing, Protocol, RetryAmbiguous};
 use super::error::{ConfigError, Fault, nearest};
 use super::glob::ModelGlob;
+use super::model_map::ModelMap;
 use super::secret::{EndpointId, Secret};
 use super::values;
 
@@ -98,6 +99,8 @@ pub struct EndpointSettings {
     pub auth: AuthForm,
     /// Empty: every model.
     pub models: Vec<ModelGlob>,
+    /// Its own names for models.
+    pub model_map: ModelMap,
     pub enabled: bool,
 }
 

@@ -28,18 +28,26 @@ pub(super) fn target(protocol: Protocol) -> PathAndQuery {
     })
 }
 
+/// The model that is asked where nothing names one.
+pub(super) const fn small_model(protocol: Protocol) -> &'static str {
+    match protocol {
+        Protocol::Anthropic => ANTHROPIC_MODEL,
+        Protocol::OpenAi => OPENAI_MODEL,
+    }
+}
+
 /// The chat that asks for the code.
-pub(super) fn request(protocol: Protocol, model: Option<&str>, code: &str) -> String {
+pub(super) fn request(protocol: Protocol, model: &str, code: &str) -> String {
     let question = format!("Reply with exactly this code and nothing else: {code}");
     let messages = json!([{"role": "user", "content": question}]);
     let body = match protocol {
         Protocol::Anthropic => json!({
-            "model": model.unwrap_or(ANTHROPIC_MODEL),
+            "model": model,
             "max_tokens": TOKENS_MAX,
             "messages": messages,
         }),
         Protocol::OpenAi => json!({
-            "model": model.unwrap_or(OPENAI_MODEL),
+            "model": model,
             "max_completion_tokens": TOKENS_MAX,
             "messages": messages,
         }),

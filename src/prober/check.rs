@@ -173,7 +173,9 @@ impl Check {
                 headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
                 let protocol = endpoint.settings.protocol;
                 let model = self.model.clone().or_else(|| endpoint.vitals.last_model());
-                let body = chat::request(protocol, model.as_deref(), code);
+                let model = model.as_deref().unwrap_or(chat::small_model(protocol));
+                let name = endpoint.settings.model_map.name_of(model).unwrap_or(model);
+                let body = chat::request(protocol, name, code);
                 (Method::POST, chat::target(protocol), ReplayBody::new(vec![Bytes::from(body)]))
             }
         };

@@ -119,9 +119,10 @@ async fn send_on(
     incomer: &Incomer,
     patience: Duration,
 ) -> Result<(Response<Incoming>, Returned), Option<SendError>> {
-    let Incomer { method, target, headers, body, .. } = incomer;
-    let origin = &attempt.endpoint().origin;
-    let request = origin.request(method.clone(), target, headers.clone(), body.clone());
+    let Incomer { method, target, headers, .. } = incomer;
+    let endpoint = attempt.endpoint();
+    let body = incomer.body_for(&endpoint.settings);
+    let request = endpoint.origin.request(method.clone(), target, headers.clone(), body);
     match timeout(patience, connection.send(request, attempt.stamp())).await {
         Ok(sent) => sent.map_err(Some),
         Err(_) => Err(None),

@@ -13,9 +13,13 @@ use tokio::time::timeout;
 
 use super::answers::OwnAnswer;
 use crate::cluster::{Session, SessionKey, Wanted};
-use crate::config::{ClusterSettings, Protocol};
-use crate::exchange::{Call, RequestFacts};
+use crate::config::{ClusterSettings, EndpointSettings, Protocol};
+use crate::exchange::{Call, RequestFacts, with_model};
 use crate::upstream::ReplayBody;
+
+/// How long an answer may take that no model works on: a count of tokens, a list of models. Clients wait
+/// for it before they do anything else (Claude Code 3 s for the list), so a stuck endpoint is left early.
+const LIGHT_ANSWER_WITHIN: Duration = Duration::from_secs(30);
 
 /// A client's request, read to its end.
 pub struct Incomer {
@@ -78,7 +82,29 @@ impl Incomer {
 
     /// How long the head of its answer may take.
     pub fn patience(&self, settings: &ClusterSettings) -> Duration {
-        if self.wants_stream() { settings.timeouts.first_byte } else { settings.timeouts.answer }
+        let limits = &settings.timeouts;
+        match self.call {
+            Call::CountTokens | Call::Models => limits.answer.min(LIGHT_ANSWER_WITHIN),
+            Call::Messages | Call::ChatCompletions | Call::Completions | Call::Responses
+                if self.wants_stream() =>
+            {
+                limits.first_byte
+            }
+            Call::Messages
+            | Call::ChatCompletions
+            | Call::Completions
+            | Call::Responses
+            | Call::Embeddings
+            | Call::Other => limits.answer,
+        }
+    }
+
+    /// Its body for this endpoint, which may know the model by a name of its own.
+    pub fn body_for(&self, endpoint: &EndpointSettings) -> ReplayBody {
+        match self.facts.model.as_deref().and_then(|model| endpoint.model_map.name_of(model)) {
+            Some(name) => with_model(&self.body, name),
+            None => self.body.clone(),
+        }
     }
 
     /// What it needs of an endpoint.

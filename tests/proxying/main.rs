@@ -9,6 +9,7 @@ mod failover;
 mod framing;
 mod headers;
 mod local;
+mod model_map;
 mod streams;
 mod unavailable;
 

@@ -46,7 +46,6 @@ fn keys_of_later_work_are_unknown() {
     for line in ["ca_file = \"x\"", "proxy = \"x\"", "health.ratio_window = \"30s\""] {
         assert_says(&file(line, ""), &["unknown key"]);
     }
-    assert_says(&file("", "model_map = { a = \"b\" }"), &["unknown key `model_map`"]);
 }
 
 #[test]
@@ -262,4 +261,16 @@ fn a_cluster_is_found_by_name_or_alone() {
             .to_string()
             .contains("has no cluster `other`\n  it has: play, work")
     );
+}
+
+#[test]
+fn a_model_map_has_patterns_and_names() {
+    for (value, what) in [
+        ("\"x\"", "must be a table from patterns to names"),
+        ("{ \"\" = \"x\" }", "must be 1 to 256 bytes"),
+        ("{ a = \"\" }", "must map to names of 1 to 256 bytes"),
+        ("{ a = 1 }", "must be a table from patterns to names"),
+    ] {
+        assert_says(&file("", &format!("model_map = {value}")), &[what]);
+    }
 }

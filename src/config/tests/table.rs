@@ -41,6 +41,7 @@ fn another_value(key: &Key) -> Option<String> {
         Form::Url => Some("\"http://other\"".into()),
         Form::Secrets => Some("[\"other\"]".into()),
         Form::Globs => Some("[\"other-*\"]".into()),
+        Form::GlobMap => Some("{ \"other-*\" = \"other\" }".into()),
         Form::Hosts => Some("[\"qcc.lan\"]".into()),
         Form::Choice(words) => words.last().map(|word| format!("\"{word}\"")),
         Form::Table | Form::Tables | Form::Words => None,
