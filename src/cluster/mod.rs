@@ -5,6 +5,7 @@ mod choose;
 mod endpoint;
 mod journal;
 mod roster;
+mod skipped;
 mod vitals;
 
 pub use attempt::Attempt;
@@ -12,6 +13,7 @@ pub use choose::{Choice, Wanted};
 pub use endpoint::Endpoint;
 pub use journal::{Journal, Record, Source};
 pub use roster::{BuildError, Roster};
+pub use skipped::SkippedModels;
 pub use vitals::{Tally, TallySnapshot, Vitals};
 
 use std::sync::Arc;
@@ -95,6 +97,7 @@ impl Cluster {
         let now = self.clock.now();
         if command == AdminCommand::Reset {
             endpoint.vitals.cooldown.clear();
+            endpoint.vitals.skipped_models.clear();
         }
         let outcome = endpoint.vitals.cell.command(command, now, &endpoint.policy);
         self.follow_up(endpoint, outcome, Source::Operator);
