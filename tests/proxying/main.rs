@@ -5,10 +5,14 @@
 mod support;
 
 mod choosing;
+mod encoded;
 mod failover;
 mod framing;
 mod headers;
 mod local;
+mod models;
+mod money;
+mod rate_limits;
 mod streams;
 mod unavailable;
 
