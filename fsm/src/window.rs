@@ -87,9 +87,9 @@ impl FailureWindow {
         Self { bucket_span, buckets: array::from_fn(|_| AtomicU64::new(0)) }
     }
 
-    /// Whether a window of this span would be cut as this one is.
-    pub fn is_as_long_as(&self, span: Ticks) -> bool {
-        self.bucket_span == Self::new(span).bucket_span
+    /// Whether both are cut alike.
+    pub fn is_as_long_as(&self, other: &Self) -> bool {
+        self.bucket_span == other.bucket_span
     }
 
     /// Counts one exchange, for the epoch of `stamp`. Gives the last failure where the share of failures has

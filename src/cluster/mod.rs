@@ -1,6 +1,7 @@
 //! The endpoints of a cluster, and which of them a request goes to.
 
 mod attempt;
+mod budget;
 mod choose;
 mod endpoint;
 mod journal;
@@ -8,6 +9,7 @@ mod roster;
 mod vitals;
 
 pub use attempt::Attempt;
+pub use budget::{RetryBudget, RetryPermit};
 pub use choose::{Choice, Wanted};
 pub use endpoint::Endpoint;
 pub use journal::{Journal, Record, Source};
@@ -31,6 +33,8 @@ pub struct Cluster {
     pub clock: Clock,
     /// The last changes of state.
     pub journal: Journal,
+    /// What may be sent again after a failure that cost work.
+    pub retries: RetryBudget,
     settings: ArcSwap<ClusterSettings>,
     roster: ArcSwap<Roster>,
     bell: Notify,
@@ -47,6 +51,7 @@ impl Cluster {
             name: settings.name.clone(),
             clock,
             journal: Journal::default(),
+            retries: RetryBudget::default(),
             settings: ArcSwap::from_pointee(settings),
             roster: ArcSwap::from_pointee(roster),
             bell: Notify::new(),
@@ -110,7 +115,9 @@ impl Cluster {
 
     /// Lets time pass for an endpoint.
     pub fn sweep(&self, endpoint: &Endpoint) {
-        let outcome = endpoint.vitals.cell.sweep(self.clock.now(), &endpoint.policy);
+        let now = self.clock.now();
+        endpoint.window.forget_old(now);
+        let outcome = endpoint.vitals.cell.sweep(now, &endpoint.policy);
         self.follow_up(endpoint, outcome, Source::Time);
     }
 

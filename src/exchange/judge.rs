@@ -16,6 +16,17 @@ pub struct Judgement {
     pub moves_on: bool,
     /// How long the endpoint is to be left alone, health aside.
     pub cooling: Option<Cooling>,
+    /// Whether sending the request to another endpoint is charged to the cluster's budget.
+    pub repeat: Repeat,
+}
+
+/// What it takes to send a request to another endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Repeat {
+    /// The endpoint did no work on it: nothing was sent, or it was turned away.
+    Free,
+    /// The endpoint worked on it, and may have failed for the load.
+    Charged,
 }
 
 /// How much a connection that did not come about weighs.
@@ -23,17 +34,24 @@ const CONNECT_WEIGHT: u8 = 2;
 
 impl Judgement {
     const fn fails(cause: Cause, method: CheckMethod) -> Self {
-        Self { verdict: Verdict::Fail(Failure::new(cause, method)), moves_on: true, cooling: None }
+        let repeat = match (cause, method) {
+            (Cause::Auth | Cause::Quota, _) | (Cause::Network, CheckMethod::Network) => Repeat::Free,
+            (Cause::Network, CheckMethod::ModelList | CheckMethod::Chat)
+            | (Cause::Server | Cause::Timeout | Cause::InvalidResponse | Cause::Stream, _) => Repeat::Charged,
+        };
+        let verdict = Verdict::Fail(Failure::new(cause, method));
+        Self { verdict, moves_on: true, cooling: None, repeat }
     }
 
     /// Nothing is said of anybody.
-    pub const SAYS_NOTHING: Self = Self { verdict: Verdict::Neutral, moves_on: true, cooling: None };
+    pub const SAYS_NOTHING: Self =
+        Self { verdict: Verdict::Neutral, moves_on: true, cooling: None, repeat: Repeat::Free };
 
     /// The request's own fault: any endpoint would answer so.
-    const REQUESTS_FAULT: Self = Self { verdict: Verdict::Neutral, moves_on: false, cooling: None };
+    const REQUESTS_FAULT: Self = Self { moves_on: false, ..Self::SAYS_NOTHING };
 
     const fn cools(cooling: Cooling) -> Self {
-        Self { verdict: Verdict::Neutral, moves_on: true, cooling: Some(cooling) }
+        Self { cooling: Some(cooling), ..Self::SAYS_NOTHING }
     }
 
     /// The same for a call that does not speak for the endpoint's health: only the connection and
@@ -104,7 +122,8 @@ fn judge_error_name(name: &str, method: CheckMethod) -> Option<Judgement> {
 /// No connection: nothing was sent, so the request goes on.
 pub fn failed_connect() -> Judgement {
     let failure = Failure::new(Cause::Network, CheckMethod::Network).weighing(CONNECT_WEIGHT);
-    Judgement { verdict: Verdict::Fail(failure), moves_on: true, cooling: None }
+    let judgement = Judgement::fails(Cause::Network, CheckMethod::Network);
+    Judgement { verdict: Verdict::Fail(failure), ..judgement }
 }
 
 /// Sent, but no head in time: what found it out is the exchange itself. Whether the request goes on is the billing's matter.
@@ -190,6 +209,40 @@ mod tests {
         assert_eq!(cause(judged(Some("invalid_api_key"), "invalid_request_error")), Some(Cause::Auth));
         assert_eq!(cause(judged(Some("odd"), "odd")), Some(Cause::Server));
         assert_eq!(judged(None, "overloaded_error").cooling, Some(Cooling::Doubling(None)));
+    }
+
+    #[test]
+    fn what_cost_an_endpoint_work_is_charged_when_repeated() {
+        let error = |kind: &str| ErrorText { code: None, kind: Some(kind.to_owned()), message: None };
+        let event = |kind: &str| judge_error_event(&error(kind), CheckMethod::Chat);
+        let status = |status, retry_after| judged(Call::Messages, status, retry_after).unwrap();
+        let free = [
+            failed_connect(),
+            status(401, false),
+            status(402, false),
+            status(403, false),
+            status(429, false),
+            status(503, true),
+            status(529, false),
+            event("overloaded_error"),
+            event("billing_error"),
+            Judgement::SAYS_NOTHING,
+        ];
+        let charged = [
+            status(500, false),
+            status(503, false),
+            status(307, false),
+            event("api_error"),
+            event("timeout_error"),
+            judge_timeout(),
+            judge_lost(),
+            Judgement::broken_off(),
+            Judgement::invalid_response(CheckMethod::Chat),
+            // It says nothing of health, but the work was done.
+            judged(Call::CountTokens, 500, false).unwrap(),
+        ];
+        assert!(free.iter().all(|judgement| judgement.repeat == Repeat::Free), "{free:#?}");
+        assert!(charged.iter().all(|judgement| judgement.repeat == Repeat::Charged), "{charged:#?}");
     }
 
     #[test]

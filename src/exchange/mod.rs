@@ -17,6 +17,8 @@ pub use cooling::{Cooling, apply_cooldown};
 pub use error_text::ErrorText;
 pub use facts::RequestFacts;
 pub use json::TopLevel;
-pub use judge::{Judgement, failed_connect, judge_error_event, judge_lost, judge_status, judge_timeout};
+pub use judge::{
+    Judgement, Repeat, failed_connect, judge_error_event, judge_lost, judge_status, judge_timeout,
+};
 pub use sse::{Event, Splitter};
 pub use stream::{Progress, StreamWatch};

@@ -15,7 +15,7 @@ use crate::clock::Stopwatch;
 use crate::cluster::{Attempt, Endpoint};
 use crate::config::{Billing, ClusterSettings, RetryAmbiguous};
 use crate::exchange::{
-    Call, Judgement, apply_cooldown, failed_connect, judge_lost, judge_status, judge_timeout,
+    Call, Judgement, Repeat, apply_cooldown, failed_connect, judge_lost, judge_status, judge_timeout,
 };
 use crate::upstream::{Connection, Returned, SendError};
 
@@ -25,8 +25,10 @@ pub(super) enum Exchanged {
     Answer(Box<Held>, Option<Box<Watched>>),
     /// The endpoint left service before anything was sent.
     NotSent,
-    /// The request may go on.
-    Failed(Option<Box<Held>>),
+    /// The request may go on, with the answer of the upstream that can be shown.
+    Failed(Option<Box<Held>>, Repeat),
+    /// The same, but it was sent and may have been billed.
+    LostOnce,
     /// The request may not go on: it may have been billed.
     Lost,
     /// Our key was refused by the one endpoint that it is for.
@@ -49,12 +51,12 @@ pub(super) async fn exchange(
         }
         Sent::NoConnection(text) => {
             settle(&mut attempt, &failed_connect(), Some(text));
-            return Exchanged::Failed(None);
+            return Exchanged::Failed(None, failed_connect().repeat);
         }
         Sent::Broken(judgement, text) => {
             settle(&mut attempt, &judgement.of_call(incomer.call), Some(text));
             let may_repeat = may_repeat(incomer.call, &endpoint, settings.retry_ambiguous);
-            return if may_repeat { Exchanged::Failed(None) } else { Exchanged::Lost };
+            return if may_repeat { Exchanged::LostOnce } else { Exchanged::Lost };
         }
     };
     let held = Held::new(response, connection, endpoint.name());
@@ -153,8 +155,8 @@ async fn refused(mut attempt: Attempt, mut held: Held, judgement: Judgement, cal
     match judgement.moves_on && (call.is_at_home_anywhere() || is_refusal_of_key) {
         // The client's own credential was not refused, and a client that thinks so asks its user to log in.
         true if is_refusal_of_key && !call.is_at_home_anywhere() => Exchanged::Unservable,
-        true if is_refusal_of_key => Exchanged::Failed(None),
-        true => Exchanged::Failed(Some(Box::new(held))),
+        true if is_refusal_of_key => Exchanged::Failed(None, judgement.repeat),
+        true => Exchanged::Failed(Some(Box::new(held)), judgement.repeat),
         false => Exchanged::Answer(Box::new(held), None),
     }
 }
@@ -177,11 +179,12 @@ async fn accepted(
         Err((judgement, text, was_lost)) => {
             settle(&mut watched.attempt, &judgement, Some(text));
             let endpoint = watched.attempt.endpoint();
-            if was_lost && !may_repeat(incomer.call, endpoint, settings.retry_ambiguous) {
-                Exchanged::Lost
+            if was_lost {
+                let may_repeat = may_repeat(incomer.call, endpoint, settings.retry_ambiguous);
+                if may_repeat { Exchanged::LostOnce } else { Exchanged::Lost }
             } else if judgement.moves_on {
                 // A success that is none is nothing to show: as the last answer it would look like one.
-                Exchanged::Failed(None)
+                Exchanged::Failed(None, judgement.repeat)
             } else {
                 Exchanged::Answer(Box::new(held), None)
             }
