@@ -205,6 +205,26 @@ fn two_threads<H: Health>(c: &mut Criterion) {
     });
 }
 
+/// A request's final verdict, taken into the share of failures.
+fn samples(c: &mut Criterion) {
+    let limit = FailureLimit::new(20, 500_000);
+    let stamp = Stamp::new(Epoch::default(), NOW);
+    let window = FailureWindow::new(Ticks::from_secs(30));
+    c.bench_function("sample/window", |b| {
+        b.iter(|| black_box(&window).record(black_box(stamp), Sample::Passed, NOW, limit));
+    });
+    c.bench_function("2 threads: sample/window", |b| {
+        let take = |_: &HealthCell, n: u64| n;
+        b.iter_custom(|n| {
+            on_two_threads(n, take, |_: &HealthCell, n, _| {
+                (0..n).for_each(|_| {
+                    done(black_box(&window).record(stamp, Sample::Passed, NOW, limit).is_some())
+                });
+            })
+        });
+    });
+}
+
 const BURST: u64 = 50_000;
 
 /// Keeps an answer from being optimised away.
@@ -238,6 +258,7 @@ fn on_two_threads<H: Health, P>(
 }
 
 fn all(c: &mut Criterion) {
+    samples(c);
     one_thread::<HealthCell>(c);
     one_thread::<Locked>(c);
     one_thread::<ReadLocked>(c);

@@ -1,6 +1,6 @@
 //! The atomic word and the one loop that writes it.
 
-use crate::event::{AdminCommand, Claimant, Event, Verdict};
+use crate::event::{AdminCommand, Claimant, Event, Failure, Verdict};
 use crate::sync::{AtomicU64, Ordering, const_unless_modelled};
 use crate::word::{Admin, Epoch, Snapshot, Word};
 use crate::{Policy, Tick, Ticks, mutant, next};
@@ -177,6 +177,13 @@ impl HealthCell {
                 change.outcome()
             }
         }
+    }
+
+    /// Takes the endpoint out of service for the share of failures that a
+    /// [`FailureWindow`](crate::FailureWindow) found for this stamp. It counts in Healthy only, and only while
+    /// the word is of the stamp's epoch: of many callers that found the same, one moves it.
+    pub fn trip(&self, stamp: Stamp, failure: Failure, now: Tick, policy: &Policy) -> Outcome {
+        self.update(&Event::Trip { stamp, failure }, now, policy).outcome()
     }
 
     /// Carries out an operator's command.

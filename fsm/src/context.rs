@@ -20,6 +20,9 @@ impl Context<'_> {
         match event {
             Event::Admin(_) => true,
             Event::Verdict { stamp, .. } => self.is_active() && self.accepts(*stamp),
+            Event::Trip { stamp, .. } => {
+                self.is_active() && (mutant::TRIP_IGNORES_STAMP || stamp.is_of(&self.word, self.now))
+            }
             Event::Claim { .. } | Event::Sweep | Event::Recheck => self.is_active(),
         }
     }
@@ -99,6 +102,12 @@ impl Context<'_> {
         let (failures, threshold) = (self.word.failures, self.policy.failure_threshold);
         let reached = if mutant::THRESHOLD_EXACT { failures == threshold } else { failures >= threshold };
         if reached { self.leave_service(failure) } else { Outcome::Handled }
+    }
+
+    /// The failure was counted by its own verdict, and passes may have come since: the counter is left alone.
+    pub(crate) fn trip(&mut self, failure: &Failure) -> Outcome<State> {
+        self.word.method = Some(failure.method);
+        self.leave_service(failure)
     }
 
     pub(crate) fn fail_at_once(&mut self, failure: &Failure) -> Outcome<State> {

@@ -218,6 +218,14 @@ pub enum Event {
         /// What it says.
         verdict: Verdict,
     },
+    /// Too many of the exchanges of one epoch failed, be it with passes between them; see
+    /// [`FailureWindow`](crate::FailureWindow).
+    Trip {
+        /// The stamp of a ticket of that epoch.
+        stamp: Stamp,
+        /// The last failure.
+        failure: Failure,
+    },
     /// Somebody wants to try the endpoint.
     Claim {
         /// Who.

@@ -50,6 +50,7 @@ mod mutant;
 mod policy;
 mod sync;
 mod tick;
+mod window;
 mod word;
 
 pub use cell::{Change, Claim, HealthCell, Outcome, Stamp, Ticket};
@@ -59,4 +60,5 @@ pub use interval::Interval;
 pub use machine::next;
 pub use policy::{Billing, Policy};
 pub use tick::{Deadline, Tick, Ticks};
+pub use window::{FailureLimit, FailureWindow, Sample};
 pub use word::{Admin, Epoch, Snapshot, State, Word, layout};

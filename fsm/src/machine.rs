@@ -1,7 +1,7 @@
 //! The transition function.
 //!
 //! ```text
-//!                  pass                      failures ≥ failure_threshold
+//!                  pass                   failures ≥ failure_threshold, or trip
 //!    ┌───────────┐ ───▶ ┌───────────┐ ─────────────────────────────────▶ ┌───────────┐
 //!    │  Unknown  │      │  Healthy  │                                    │ Unhealthy │ ◀─┐
 //!    └───────────┘      └───────────┘                                    └───────────┘   │
@@ -28,7 +28,7 @@ use crate::{Tick, Ticks};
 
 /// The word after `event`: pure and total.
 ///
-/// An event that changes nothing gives back the same word. That holds for every verdict whose ticket is
+/// An event that changes nothing gives back the same word. That holds for every verdict and trip whose ticket is
 /// of another epoch or older than [`Policy::TICKET_LIFE`], and for everything but an operator's command
 /// on an endpoint that is not [`Admin::Active`].
 #[inline]
@@ -86,6 +86,7 @@ impl Machine {
             Event::Verdict { verdict: Verdict::Pass(_), .. } => context.back_in_service(),
             Event::Verdict { verdict: Verdict::Fail(failure), .. } => context.fail_at_once(failure),
             Event::Verdict { verdict: Verdict::Neutral, .. }
+            | Event::Trip { .. }
             | Event::Claim { .. }
             | Event::Sweep
             | Event::Recheck
@@ -98,6 +99,7 @@ impl Machine {
         match event {
             Event::Verdict { verdict: Verdict::Pass(evidence), .. } => context.vouch(*evidence),
             Event::Verdict { verdict: Verdict::Fail(failure), .. } => context.count_failure(failure),
+            Event::Trip { failure, .. } => context.trip(failure),
             Event::Sweep => context.decay_level(),
             Event::Verdict { verdict: Verdict::Neutral, .. }
             | Event::Claim { .. }
@@ -114,9 +116,12 @@ impl Machine {
                 context.word.passes = 0;
                 context.enter_recovering()
             }
-            Event::Claim { .. } | Event::Verdict { .. } | Event::Sweep | Event::Recheck | Event::Admin(_) => {
-                Outcome::Super
-            }
+            Event::Claim { .. }
+            | Event::Verdict { .. }
+            | Event::Trip { .. }
+            | Event::Sweep
+            | Event::Recheck
+            | Event::Admin(_) => Outcome::Super,
         }
     }
 
@@ -134,6 +139,7 @@ impl Machine {
             Event::Sweep if context.lease_is_over() => context.release_trial(),
             Event::Claim { .. }
             | Event::Verdict { verdict: Verdict::Neutral, .. }
+            | Event::Trip { .. }
             | Event::Sweep
             | Event::Recheck
             | Event::Admin(_) => Outcome::Super,
@@ -146,7 +152,11 @@ impl Machine {
         match event {
             Event::Admin(AdminCommand::Enable) if context.word.admin == Admin::Active => Outcome::Handled,
             Event::Admin(command) => context.obey(*command),
-            Event::Verdict { .. } | Event::Claim { .. } | Event::Sweep | Event::Recheck => Outcome::Handled,
+            Event::Verdict { .. }
+            | Event::Trip { .. }
+            | Event::Claim { .. }
+            | Event::Sweep
+            | Event::Recheck => Outcome::Handled,
         }
     }
 
@@ -157,7 +167,9 @@ impl Machine {
             Event::Admin(command) => context.obey(*command),
             Event::Sweep => context.renew_deadline(),
             Event::Recheck if !context.word.trial => context.due_in(Ticks(0)),
-            Event::Recheck | Event::Verdict { .. } | Event::Claim { .. } => Outcome::Handled,
+            Event::Recheck | Event::Verdict { .. } | Event::Trip { .. } | Event::Claim { .. } => {
+                Outcome::Handled
+            }
         }
     }
 }

@@ -7,6 +7,8 @@ pub(crate) const STORES_BLINDLY: bool = cfg!(feature = "mutant-store");
 pub(crate) const RELAXED: bool = cfg!(feature = "mutant-relaxed");
 /// A verdict counts whatever epoch its ticket is of.
 pub(crate) const IGNORES_EPOCH: bool = cfg!(feature = "mutant-epoch-ignored");
+/// A trip counts whatever epoch its samples are of.
+pub(crate) const TRIP_IGNORES_STAMP: bool = cfg!(feature = "mutant-trip-ignores-stamp");
 /// A claim leaves the epoch as it is.
 pub(crate) const CLAIM_KEEPS_EPOCH: bool = cfg!(feature = "mutant-claim-keeps-epoch");
 /// The threshold counts only when it is met exactly.

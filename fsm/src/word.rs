@@ -17,11 +17,11 @@ pub mod layout {
     }
 
     impl Field {
-        const fn first(width: u32) -> Self {
+        pub(crate) const fn first(width: u32) -> Self {
             Self { shift: 0, width }
         }
 
-        const fn above(self, width: u32) -> Self {
+        pub(crate) const fn above(self, width: u32) -> Self {
             Self { shift: self.shift + self.width, width }
         }
 

@@ -30,6 +30,7 @@ enum Kind {
     Pass,
     Fail,
     Neutral,
+    Trip,
     Claim,
     Sweep,
     Recheck,
@@ -53,8 +54,8 @@ const fn row(from: &'static str, on: &'static str, guard: &'static str, fits: fn
 /// The rows, in the order of the page.
 const ROWS: &[Row] = &[
     row("any", "all but a command", "admin not Active", |p| !p.is_command() && !p.is_active()),
-    row("any", "pass, fail, neutral", "ticket of another epoch, or 1 h old", |p| {
-        p.is_verdict() && p.is_active() && !p.is_current()
+    row("any", "pass, fail, neutral, trip", "ticket of another epoch, or 1 h old", |p| {
+        p.stamp().is_some() && p.is_active() && !p.is_current()
     }),
     row("Unknown", "pass", "", |p| p.at(State::Unknown, Kind::Pass)),
     row("Unknown", "fail", "", |p| p.at(State::Unknown, Kind::Fail)),
@@ -67,6 +68,7 @@ const ROWS: &[Row] = &[
     row("Healthy", "fail", "failures + weight ≥ threshold", |p| {
         p.at(State::Healthy, Kind::Fail) && p.reaches_threshold()
     }),
+    row("Healthy", "trip", "", |p| p.at(State::Healthy, Kind::Trip)),
     row("Healthy", "sweep", "level > 0, deadline reached", |p| {
         p.at(State::Healthy, Kind::Sweep) && p.decays()
     }),
@@ -109,6 +111,7 @@ impl Pair {
             Event::Verdict { verdict: Verdict::Pass(_), .. } => Kind::Pass,
             Event::Verdict { verdict: Verdict::Fail(_), .. } => Kind::Fail,
             Event::Verdict { verdict: Verdict::Neutral, .. } => Kind::Neutral,
+            Event::Trip { .. } => Kind::Trip,
             Event::Claim { .. } => Kind::Claim,
             Event::Sweep => Kind::Sweep,
             Event::Recheck => Kind::Recheck,
@@ -133,8 +136,11 @@ impl Pair {
         matches!(self.event, Event::Admin(_))
     }
 
-    fn is_verdict(&self) -> bool {
-        matches!(self.event, Event::Verdict { .. })
+    fn stamp(&self) -> Option<Stamp> {
+        match self.event {
+            Event::Verdict { stamp, .. } | Event::Trip { stamp, .. } => Some(stamp),
+            Event::Claim { .. } | Event::Sweep | Event::Recheck | Event::Admin(_) => None,
+        }
     }
 
     fn is_active(&self) -> bool {
@@ -142,7 +148,7 @@ impl Pair {
     }
 
     fn is_current(&self) -> bool {
-        let Event::Verdict { stamp, .. } = self.event else { return true };
+        let Some(stamp) = self.stamp() else { return true };
         let aged = Stamp::new(stamp.epoch(), tick_before(NOW, Policy::TICKET_LIFE));
         stamp.epoch() == self.before.epoch && stamp != aged
     }
@@ -189,9 +195,12 @@ impl Pair {
                 self.policy.failure_threshold()
             }
             Event::Verdict { verdict: Verdict::Fail(failure), .. } => failure.weight.max(1),
-            Event::Verdict { .. } | Event::Claim { .. } | Event::Sweep | Event::Recheck | Event::Admin(_) => {
-                0
-            }
+            Event::Verdict { .. }
+            | Event::Trip { .. }
+            | Event::Claim { .. }
+            | Event::Sweep
+            | Event::Recheck
+            | Event::Admin(_) => 0,
         }
     }
 
@@ -210,7 +219,9 @@ impl Pair {
 
     fn failure(&self) -> Option<Failure> {
         match self.event {
-            Event::Verdict { verdict: Verdict::Fail(failure), .. } => Some(failure),
+            Event::Verdict { verdict: Verdict::Fail(failure), .. } | Event::Trip { failure, .. } => {
+                Some(failure)
+            }
             Event::Verdict { .. } | Event::Claim { .. } | Event::Sweep | Event::Recheck | Event::Admin(_) => {
                 None
             }
@@ -254,6 +265,7 @@ const FIELDS: &[Changes] = &[
                 p.before.state == State::Healthy && p.after.method.is_none()
                     || p.after.method == p.before.method
             }),
+            ("method recorded", |p| p.after.method == p.failure().map(|failure| failure.method)),
             ("method: the stronger one", |p| {
                 p.after.method == p.before.method.max(p.failure().map(|failure| failure.method))
             }),

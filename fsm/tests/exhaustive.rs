@@ -74,6 +74,20 @@ fn table(word: Snapshot, event: &Event, now: Tick, policy: &Policy) -> Snapshot 
             State::Unknown | State::Healthy | State::Unhealthy | State::Recovering => same,
         },
 
+        Event::Trip { stamp, failure } => match word.state {
+            _ if stamp.epoch() != word.epoch || *stamp == aged(word.epoch) => same,
+            State::Healthy => Snapshot {
+                state: State::Unhealthy,
+                cause: Some(failure.cause),
+                method: Some(failure.method),
+                level: 15.min(word.level + 1),
+                deadline: Deadline::after(now, policy.wait(failure.cause, None, word.level, word.epoch)),
+                epoch: after(word.epoch),
+                ..word
+            },
+            State::Unknown | State::Unhealthy | State::Recovering => same,
+        },
+
         Event::Claim { by, lease } => {
             let last_resort = word.cause != Some(Cause::Auth) && word.cause != Some(Cause::Quota);
             let allowed = match (by, policy.billing()) {
@@ -280,6 +294,7 @@ fn every_word_that_events_lead_to_decodes_and_looks_reachable() {
             .map(|verdict| Event::Verdict { stamp, verdict })
             .chain(Claimant::ALL.map(|by| Event::Claim { by, lease: LEASE }))
             .chain([Event::Sweep, Event::Recheck])
+            .chain([Event::Trip { stamp, failure: Failure::new(Cause::Server, CheckMethod::Chat) }])
             .chain(AdminCommand::ALL.map(Event::Admin));
         frontier.extend(events.map(|event| (next(word, &event, now, &policy), depth + 1)));
     }
@@ -443,8 +458,12 @@ fn most_epochs(word: Word, policy: &Policy) -> u32 {
         Verdict::Fail(Failure::new(Cause::Auth, CheckMethod::Chat)),
     ];
     let verdicts = verdicts.map(|verdict| Event::Verdict { stamp: Stamp::new(current, NOW), verdict });
+    let trip = Event::Trip {
+        stamp: Stamp::new(current, NOW),
+        failure: Failure::new(Cause::Server, CheckMethod::Chat),
+    };
     let claims = [Claimant::Prober, Claimant::Request].map(|by| Event::Claim { by, lease: Ticks::ONE });
-    let events = verdicts.into_iter().chain(claims).chain([Event::Sweep]);
+    let events = verdicts.into_iter().chain(claims).chain([Event::Sweep, trip]);
     let after = events.map(|event| next(word, &event, NOW, policy)).filter(|after| *after != word);
     after
         .map(|after| u32::from(after.decode().epoch != current) + most_epochs(after, policy))

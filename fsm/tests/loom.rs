@@ -454,3 +454,143 @@ fn a_trial_that_breaks_after_its_pass_races_traffic() {
     });
     assert_eq!(seen, BTreeSet::from([None, Some(Said::Stays), Some(Said::Stale)]));
 }
+
+fn failure() -> Failure {
+    Failure::new(Cause::Server, CheckMethod::Chat)
+}
+
+/// Two samples of which one failed.
+fn half_of_two() -> FailureLimit {
+    FailureLimit::new(2, 500_000)
+}
+
+/// Two found that the share is too large; the change is one, and one tells of it.
+#[test]
+fn of_two_trips_one_moves() {
+    let seen = outcomes(|| {
+        let cell = Arc::new(healthy());
+        let stamps = [(); 2].map(|()| cell.admit(NOW).unwrap().stamp());
+        let other = thread::spawn({
+            let cell = cell.clone();
+            move || said(cell.trip(stamps[0], failure(), NOW, &policy()))
+        });
+        let mine = said(cell.trip(stamps[1], failure(), NOW, &policy()));
+        let theirs = other.join().unwrap();
+        let after = cell.load();
+        assert_eq!((after.state, after.level, after.failures), (State::Unhealthy, 1, 0));
+        (mine, theirs)
+    });
+    assert_eq!(seen, BTreeSet::from([(Said::Moved, Said::Stays), (Said::Stays, Said::Moved)]));
+}
+
+/// A trip computed from samples of before comes while the endpoint is tried and comes back: it changes
+/// nothing, at whatever moment.
+#[test]
+fn a_trip_of_an_older_epoch_races_a_recovery() {
+    let seen = outcomes(|| {
+        let (cell, old, due) = unhealthy_and_due();
+        let cell = Arc::new(cell);
+        let prober = thread::spawn({
+            let cell = cell.clone();
+            move || {
+                let mut trial = cell.claim(Claimant::Prober, LEASE, due, &policy()).unwrap().ticket;
+                said(cell.report(&mut trial, PASS, due, &policy()))
+            }
+        });
+        let before = cell.load().state;
+        assert_eq!(said(cell.trip(old.stamp(), failure(), due, &policy())), Said::Stays);
+        assert_eq!(prober.join().unwrap(), Said::Moved, "nobody takes it out of service again");
+        assert_eq!(cell.load().state, State::Healthy);
+        format!("{before:?}")
+    });
+    let states: &[&str] =
+        if FORM_SEES_ALL { &["Unhealthy", "Recovering", "Healthy"] } else { &["Unhealthy"] };
+    assert_eq!(seen, states.iter().map(ToString::to_string).collect());
+}
+
+/// A current trip beside a claim: there is nothing to claim before it, and the claim is not due after it.
+#[test]
+fn a_trip_races_a_claim() {
+    let seen = outcomes(|| {
+        let cell = Arc::new(healthy());
+        let stamp = cell.admit(NOW).unwrap().stamp();
+        let claimer = thread::spawn({
+            let cell = cell.clone();
+            move || cell.claim(Claimant::LastResort, LEASE, NOW, &policy()).is_some()
+        });
+        assert_eq!(said(cell.trip(stamp, failure(), NOW, &policy())), Said::Moved);
+        let claimed = claimer.join().unwrap();
+        let after = cell.load();
+        let expected = if claimed { State::Recovering } else { State::Unhealthy };
+        assert_eq!((after.state, after.trial), (expected, claimed));
+        claimed
+    });
+    assert_eq!(seen, BTreeSet::from([false, true]));
+}
+
+#[test]
+fn a_trip_races_a_disable() {
+    let seen = outcomes(|| {
+        let cell = Arc::new(healthy());
+        let stamp = cell.admit(NOW).unwrap().stamp();
+        let operator = thread::spawn({
+            let cell = cell.clone();
+            move || said(cell.command(AdminCommand::Disable, NOW, &policy()))
+        });
+        let tripped = said(cell.trip(stamp, failure(), NOW, &policy()));
+        assert_eq!(operator.join().unwrap(), Said::Moved);
+        let after = cell.load();
+        assert_eq!(after.admin, Admin::Disabled);
+        (tripped, format!("{:?}", after.state))
+    });
+    let expected = [(Said::Moved, "Unhealthy".into()), (Said::Stays, "Healthy".into())];
+    assert_eq!(seen, BTreeSet::from(expected));
+}
+
+/// Each sample counts, and whoever enters the last one finds the share.
+#[test]
+fn no_sample_is_lost() {
+    let seen = outcomes(|| {
+        let window = Arc::new(FailureWindow::new(Ticks::from_secs(30)));
+        let stamp = healthy().admit(NOW).unwrap().stamp();
+        let other = thread::spawn({
+            let window = window.clone();
+            move || window.record(stamp, Sample::Failed(failure()), NOW, half_of_two()).is_some()
+        });
+        let mine = window.record(stamp, Sample::Passed, NOW, half_of_two()).is_some();
+        let theirs = other.join().unwrap();
+        assert_eq!(window.counts(stamp.epoch(), NOW), (1, 1));
+        assert!(mine || theirs, "the last one sees both");
+        (mine, theirs)
+    });
+    assert_eq!(seen, BTreeSet::from([(false, true), (true, false), (true, true)]));
+}
+
+/// A slow reporter's sample is of the period before; a request of the period after has one of its own. Neither
+/// counts in the other's, so that a recovered endpoint starts with an empty window. That holds whichever
+/// comes first: a window that somebody clears at the change would take the slow one for its own.
+#[test]
+fn a_late_sample_races_the_first_of_the_next_epoch() {
+    let seen = outcomes(|| {
+        let (cell, old, due) = unhealthy_and_due();
+        let mut trial = cell.claim(Claimant::Prober, LEASE, due, &policy()).unwrap().ticket;
+        assert_eq!(said(cell.report(&mut trial, PASS, due, &policy())), Said::Moved);
+        let (cell, window) = (Arc::new(cell), Arc::new(FailureWindow::new(Ticks::from_secs(30))));
+        let (before, after) = (old.stamp(), cell.admit(due).unwrap().stamp());
+        let late = thread::spawn({
+            let (cell, window) = (cell.clone(), window.clone());
+            move || {
+                let limit = FailureLimit::new(1, 1);
+                let found = window.record(before, Sample::Failed(failure()), due, limit)?;
+                Some(said(cell.trip(before, found, due, &policy())))
+            }
+        });
+        let mine = window.record(after, Sample::Passed, due, half_of_two());
+        assert_eq!(mine, None, "a failure of before counts after");
+        let late = late.join().unwrap();
+        assert_eq!(window.counts(after.epoch(), due), (1, 0));
+        assert_eq!(cell.load().state, State::Healthy);
+        late
+    });
+    assert_eq!(seen, BTreeSet::from([None, Some(Said::Stays)]));
+}

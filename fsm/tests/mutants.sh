@@ -43,6 +43,8 @@ check() {
 check mutant-store loom of_as_many_failing_reporters_as_the_threshold_one_moves
 check mutant-relaxed loom a_401_races_a_chooser
 check mutant-claim-keeps-epoch loom a_takeover_races_a_late_pass
+check mutant-trip-ignores-stamp loom a_trip_of_an_older_epoch_races_a_recovery
+check mutant-trip-ignores-stamp exhaustive the_machine_is_the_table_for_endpoints_billed_by_the_token
 check mutant-epoch-ignored exhaustive the_machine_is_the_table_for_endpoints_billed_by_the_token
 check mutant-threshold-eq exhaustive the_machine_is_the_table_for_endpoints_billed_by_the_token
 check mutant-no-lease exhaustive the_machine_is_the_table_for_endpoints_billed_by_the_token

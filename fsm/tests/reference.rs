@@ -68,6 +68,8 @@ enum Step {
     Claim(Claimant, u32),
     /// The ticket is kept, and may be reported again.
     Report(usize, Verdict),
+    /// The share of failures is found too large by the holder of a ticket, whatever that has said.
+    Trip(usize, Failure),
     /// The guard around a ticket is dropped: neutral unless something was said, and the ticket is gone.
     Drop(usize),
     /// The ticket is lost without a word.
@@ -191,6 +193,19 @@ impl Naive {
         self.epoch += 1;
     }
 
+    /// Leaves service with the failure's own cause and method, whatever was counted in a row.
+    fn trip(&mut self, at: usize, failure: Failure) {
+        if self.state != State::Healthy || !self.holds_current(&self.tickets[at]) {
+            return;
+        }
+        let wait = self.policy.wait(failure.cause, failure.resets_in, self.shown().level, self.shown().epoch);
+        self.due = self.now + u64::from(wait.0).min(DAY);
+        self.state = State::Unhealthy;
+        (self.cause, self.method) = (Some(failure.cause), Some(failure.method));
+        self.level += 1;
+        self.epoch += 1;
+    }
+
     fn release(&mut self) {
         self.lease = None;
         self.due = self.now + 10;
@@ -302,17 +317,20 @@ fn any_method() -> impl Strategy<Value = CheckMethod> + Clone {
     prop::sample::select(&CheckMethod::ALL[..])
 }
 
-fn any_verdict() -> impl Strategy<Value = Verdict> {
-    let evidence = prop_oneof![Just(Evidence::Traffic), any_method().prop_map(Evidence::Check)];
+fn any_failure() -> impl Strategy<Value = Failure> {
     let resets = prop::option::weighted(0.3, prop_oneof![0..2000_u32, any::<u32>()]);
-    let failure = (prop::sample::select(&Cause::ALL[..]), any_method(), 0..=15_u8, resets).prop_map(
+    (prop::sample::select(&Cause::ALL[..]), any_method(), 0..=15_u8, resets).prop_map(
         |(cause, method, weight, resets)| {
             Failure::new(cause, method).weighing(weight % 4 * (weight / 4)).until(resets.map(Ticks))
         },
-    );
+    )
+}
+
+fn any_verdict() -> impl Strategy<Value = Verdict> {
+    let evidence = prop_oneof![Just(Evidence::Traffic), any_method().prop_map(Evidence::Check)];
     prop_oneof![
         4 => evidence.prop_map(Verdict::Pass),
-        4 => failure.prop_map(Verdict::Fail),
+        4 => any_failure().prop_map(Verdict::Fail),
         1 => Just(Verdict::Neutral),
     ]
 }
@@ -346,6 +364,8 @@ fn any_step(naive: &Naive) -> impl Strategy<Value = Step> + use<> {
         likely(waits, 8) => Just(Step::Wait(due_in)),
         likely(in_flight, 16) => passed.prop_map(|evidence| Step::Report(1000, Verdict::Pass(evidence))),
         likely(!waits, 14) => (0..1000_usize, any_verdict()).prop_map(|(at, verdict)| Step::Report(at, verdict)),
+        likely(naive.state == State::Healthy, 4) => (0..1000_usize, any_failure())
+            .prop_map(|(at, failure)| Step::Trip(at, failure)),
         1 => (0..1000_usize).prop_map(Step::Drop),
         1 => (0..1000_usize).prop_map(Step::Leak),
         3 => wait.prop_map(Step::Wait),
@@ -387,6 +407,11 @@ impl ReferenceStateMachine for Naive {
             Step::Report(which, verdict) => {
                 if let Some(at) = at(*which) {
                     naive.report(at, *verdict);
+                }
+            }
+            Step::Trip(which, failure) => {
+                if let Some(at) = at(*which) {
+                    naive.trip(at, *failure);
                 }
             }
             Step::Drop(which) => {
@@ -539,6 +564,24 @@ impl Subject {
         outcome
     }
 
+    fn trip(&mut self, at: usize, failure: Failure) -> Outcome {
+        let before = self.cell.load();
+        let stamp = self.tickets[at].ticket.stamp();
+        let current = self.cell.is_current(stamp, self.now);
+        let outcome = self.cell.trip(stamp, failure, self.now, &self.policy);
+        let after = self.cell.load();
+        if current && before.state == State::Healthy {
+            assert_eq!((after.state, after.failures), (State::Unhealthy, before.failures));
+        } else {
+            assert_eq!(
+                (outcome, before),
+                (Outcome::Stays, after),
+                "S2: a trip of another epoch changes nothing"
+            );
+        }
+        outcome
+    }
+
     fn claim(&mut self, by: Claimant, lease: Ticks) -> Outcome {
         let before = self.cell.load();
         let Some(claim) = self.cell.claim(by, lease, self.now, &self.policy) else { return Outcome::Stays };
@@ -658,6 +701,11 @@ impl StateMachineTest for Subject {
                     subject.step(|subject| subject.report(at, verdict));
                 }
             }
+            Step::Trip(which, failure) => {
+                if let Some(at) = at(which) {
+                    subject.step(|subject| subject.trip(at, failure));
+                }
+            }
             Step::Drop(which) => {
                 if let Some(at) = at(which) {
                     subject.step(|subject| subject.report(at, Verdict::Neutral));
@@ -751,8 +799,13 @@ proptest! {
         let word = Word::from_bits(bits & !layout::ADMIN.mask()).unwrap_or_default();
         let now = Tick(now >> 1);
         let epoch = if same { word.decode().epoch } else { Epoch::default() };
+        let failure = match verdict {
+            Verdict::Fail(failure) => failure,
+            Verdict::Pass(_) | Verdict::Neutral => Failure::new(Cause::Stream, CheckMethod::Network),
+        };
         let events = [
             Event::Verdict { stamp: Stamp::new(epoch, now), verdict },
+            Event::Trip { stamp: Stamp::new(epoch, now), failure },
             Event::Claim { by: Claimant::ALL[by], lease: Ticks(bits as u32) },
             Event::Sweep,
             Event::Recheck,

@@ -100,6 +100,53 @@ fn use_once(cell: &HealthCell, history: &History, policy: &Policy, i: usize) {
     }
 }
 
+/// A request of an endpoint that fails every second one: the share of failures takes it out of service.
+fn sample_once(cell: &HealthCell, window: &FailureWindow, history: &History, policy: &Policy, i: usize) {
+    let Some(mut ticket) = cell.admit(NOW) else { return };
+    let (verdict, sample) = if i.is_multiple_of(2) {
+        (SERVER_ERROR, Sample::Failed(Failure::new(Cause::Server, CheckMethod::Chat)))
+    } else {
+        (PASS, Sample::Passed)
+    };
+    let outcome = cell.report(&mut ticket, verdict, NOW, policy);
+    history.add(outcome);
+    if outcome == Outcome::Stays
+        && let Some(failure) = window.record(ticket.stamp(), sample, NOW, FailureLimit::new(4, 500_000))
+    {
+        history.add(cell.trip(ticket.stamp(), failure, NOW, policy));
+    }
+}
+
+#[test]
+fn a_share_of_failures_beside_a_prober_and_an_operator_leaves_one_history() {
+    let seen = outcomes_of(PctScheduler::new_from_seed(21, 5, 3_000), || {
+        // No row is ever long enough.
+        let policy = policy().with_failure_threshold(15);
+        let cell = Arc::new(healthy(&policy));
+        let (window, history) =
+            (Arc::new(FailureWindow::new(Ticks::from_secs(30))), Arc::new(History::default()));
+        let reporters = (0..12).map(|i| {
+            let (cell, window, history) = (Arc::clone(&cell), Arc::clone(&window), Arc::clone(&history));
+            thread::spawn(move || sample_once(&cell, &window, &history, &policy, i))
+        });
+        let prober = {
+            let (cell, history) = (Arc::clone(&cell), Arc::clone(&history));
+            thread::spawn(move || probe(&cell, &history, &policy))
+        };
+        let operator = {
+            let (cell, history) = (Arc::clone(&cell), Arc::clone(&history));
+            thread::spawn(move || history.add(cell.command(AdminCommand::Reset, NOW, &policy)))
+        };
+        let all: Vec<_> = reporters.chain([prober, operator]).collect();
+        all.into_iter().for_each(|person| person.join().unwrap());
+        history.check(&cell.load())
+    });
+    let ends: BTreeSet<_> = seen.iter().map(|summary| summary.ends).collect();
+    assert_eq!(ends, BTreeSet::from(["Healthy", "Recovering", "Unhealthy", "Unknown"]));
+    let times: BTreeSet<_> = seen.iter().map(|summary| summary.times_out_of_service).collect();
+    assert!(times.is_superset(&BTreeSet::from([0, 1, 2])), "{times:?}");
+}
+
 /// The one change that begins no new period.
 fn is_first_pass(change: &Change) -> bool {
     (change.from.state, change.to.state) == (State::Unknown, State::Healthy)

@@ -65,7 +65,7 @@ impl Endpoint {
 
     fn step(&mut self, operation: &u8, input: &mut Input<'_>) {
         let (before, cooled_until) = (self.cell.load(), self.cooldown.until());
-        match operation % 11 {
+        match operation % 12 {
             0 => self.now = self.now + input.ticks(),
             1 => self.admit(&before),
             2 => self.claim(&before, input),
@@ -78,7 +78,8 @@ impl Endpoint {
                 self.cooldown.raise(self.now + input.ticks()),
                 self.cooldown.until() > cooled_until
             ),
-            _ => self.check_age(input),
+            10 => self.check_age(input),
+            _ => self.trip(&before, input),
         }
         self.check(&before);
         assert!(self.cooldown.until() >= cooled_until, "S8: a cooldown that shrinks");
@@ -153,6 +154,25 @@ impl Endpoint {
         self.check_outcome(outcome, before);
         if before.state == State::Recovering && after.state == State::Healthy {
             assert!(self.passed >= self.policy.success_threshold(), "S3");
+        }
+    }
+
+    /// As a window of the period of some ticket would have it, spent or not.
+    fn trip(&mut self, before: &Snapshot, input: &mut Input<'_>) {
+        let which = usize::from(input.byte());
+        let failure = Failure::new(input.one_of(&Cause::ALL), input.one_of(&CheckMethod::ALL));
+        let count = self.sent.len();
+        let Some(sent) = self.sent.get(which % count.max(1)) else { return };
+        let stamp = sent.ticket.stamp();
+        let counts = before.state == State::Healthy && self.cell.is_current(stamp, self.now);
+        let outcome = self.cell.trip(stamp, failure, self.now, &self.policy);
+        let after = self.cell.load();
+        self.check_outcome(outcome, before);
+        if counts {
+            let found = (State::Unhealthy, Some(failure.cause), Some(failure.method));
+            assert_eq!((after.state, after.cause, after.method), found);
+        } else {
+            assert_eq!(after, *before, "S2: a trip that can't count");
         }
     }
 

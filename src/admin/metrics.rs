@@ -61,6 +61,10 @@ pub(super) fn text(status: &StatusDocument) -> String {
     family("qcc_checks_sent_total", "counter", "Checks sent.", &|endpoint, lines| {
         lines.add("", endpoint.checks.sent as f64);
     });
+    let name = "qcc_retries_refused_total";
+    let help = "Requests not sent to another endpoint, since too many were failing.";
+    let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} counter");
+    let _ = writeln!(out, "{name}{{cluster=\"{}\"}} {}", status.cluster, status.retries_refused);
     out
 }
 

@@ -20,6 +20,9 @@ pub struct StatusDocument {
     pub started_at: String,
     /// How many endpoints a request may go to now.
     pub usable: usize,
+    /// How many requests were not sent to another endpoint, since too many were failing.
+    #[serde(default)]
+    pub retries_refused: u64,
     /// The endpoints in the order of the configuration.
     pub endpoints: Vec<EndpointStatus>,
 }
@@ -110,6 +113,7 @@ impl StatusDocument {
             listen: listen.to_owned(),
             started_at: rfc3339(started_at),
             usable: endpoints.iter().filter(|endpoint| endpoint.usable).count(),
+            retries_refused: cluster.retries.refused(),
             endpoints,
         }
     }

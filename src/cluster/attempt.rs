@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use qcc_fsm::{CheckMethod, Claim, Evidence, Outcome, Stamp, Ticket, Ticks, Verdict};
+use qcc_fsm::{CheckMethod, Claim, Evidence, Outcome, Sample, Stamp, Ticket, Ticks, Verdict};
 
 use super::home::Visit;
 use super::journal::Source;
@@ -173,6 +173,9 @@ impl Attempt {
     pub fn report(&mut self, verdict: Verdict) -> Outcome {
         self.begin();
         let outcome = self.settle(verdict);
+        if let (Verdict::Fail(failure), Outcome::Stays) = (verdict, outcome) {
+            self.sample(Sample::Failed(failure));
+        }
         let counted = match (self.said, verdict) {
             // The pass before it stands, and what speaks of nobody can't come too late.
             (Some((_, Outcome::Stays | Outcome::Moved(_))), Verdict::Neutral) => Outcome::Stays,
@@ -195,6 +198,29 @@ impl Attempt {
             self.cluster.ring();
         }
         outcome
+    }
+
+    /// Takes a request's final verdict into the share of failures. The epoch may have ended since the first
+    /// content, and the endpoint's next one starts with no samples.
+    fn sample(&self, sample: Sample) {
+        let Endpoint { vitals, window, failure_limit, policy, .. } = &*self.endpoint;
+        let (stamp, now) = (self.ticket.stamp(), self.cluster.clock.now());
+        if self.check.is_some() || !vitals.cell.is_current(stamp, now) {
+            return;
+        }
+        if let Some(failure) = window.record(stamp, sample, now, *failure_limit) {
+            let outcome = vitals.cell.trip(stamp, failure, now, policy);
+            self.cluster.follow_up(&self.endpoint, outcome, Source::Traffic);
+        }
+    }
+
+    /// What only shows that a key is taken says nothing of how often the endpoint works.
+    fn sample_pass(&self) {
+        if let Some((Verdict::Pass(_), Outcome::Stays | Outcome::Moved(_))) = self.said
+            && self.makes_it_work
+        {
+            self.sample(Sample::Passed);
+        }
     }
 
     fn count(&mut self) {
@@ -221,7 +247,10 @@ pub(super) fn announce_claim(cluster: &Cluster, endpoint: &Endpoint, claim: &Cla
 impl Drop for Attempt {
     fn drop(&mut self) {
         match self.said {
-            Some(_) => self.count(),
+            Some(_) => {
+                self.count();
+                self.sample_pass();
+            }
             None if self.begun => {
                 let outcome = self.settle(Verdict::Neutral);
                 self.tally().count(&Verdict::Neutral, &outcome);

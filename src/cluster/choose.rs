@@ -219,7 +219,7 @@ impl<'a> Search<'a> {
 
     /// Whether the endpoint has said that it has no such model. Where all have, that counts for nothing:
     /// their answer is what the client is to see.
-    pub(super) fn is_skipped(&self, endpoint: &Endpoint) -> bool {
+    fn is_skipped(&self, endpoint: &Endpoint) -> bool {
         let Some(model) = self.wanted.model.as_deref() else { return false };
         let skips = |endpoint: &Endpoint| endpoint.vitals.skipped_models.contains(model, self.now);
         let may_serve = |endpoint: &Endpoint| {

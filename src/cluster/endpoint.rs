@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use qcc_fsm::{Billing, Policy, Snapshot, Tick, Ticks};
+use qcc_fsm::{Billing, FailureLimit, FailureWindow, Policy, Snapshot, Tick, Ticks};
 
 use super::Vitals;
 use crate::config::{self, ClusterSettings, EndpointSettings, Protocol};
@@ -17,6 +17,10 @@ pub struct Endpoint {
     pub policy: Policy,
     /// Its health and figures.
     pub vitals: Arc<Vitals>,
+    /// What users' requests came to lately.
+    pub window: Arc<FailureWindow>,
+    /// The share of failures in it that takes the endpoint out of service.
+    pub failure_limit: FailureLimit,
     /// The way to it.
     pub origin: Arc<Origin>,
     /// The time over which its share of traffic rises after a recovery.
@@ -35,13 +39,22 @@ impl Endpoint {
     ) -> Result<Self, OriginError> {
         let origin =
             Origin::new(&settings.base_url, &settings.api_key, settings.auth, cluster.timeouts.connect)?;
+        let health = &cluster.health;
         Ok(Self {
-            policy: policy(settings, &cluster.health),
-            slow_start: Ticks::from_duration(cluster.health.slow_start),
+            policy: policy(settings, health),
+            window: Arc::new(FailureWindow::new(Ticks::from_duration(health.ratio_window))),
+            failure_limit: FailureLimit::new(health.ratio_min_samples, health.ratio_threshold_millionths),
+            slow_start: Ticks::from_duration(health.slow_start),
             settings: settings.clone(),
             origin: Arc::new(origin),
             vitals,
         })
+    }
+
+    /// The same endpoint with the samples that `known` has taken, where both count over the same time.
+    pub(super) fn with_samples_of(self, known: &Self) -> Self {
+        let window = if known.window.is_as_long_as(&self.window) { &known.window } else { &self.window };
+        Self { window: window.clone(), ..self }
     }
 
     /// Its name in the configuration.

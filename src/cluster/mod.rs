@@ -1,6 +1,7 @@
 //! The endpoints of a cluster, and which of them a request goes to.
 
 mod attempt;
+mod budget;
 mod choose;
 mod endpoint;
 mod home;
@@ -12,6 +13,7 @@ mod skipped;
 mod vitals;
 
 pub use attempt::Attempt;
+pub use budget::{RetryBudget, RetryPermit};
 pub use choose::{Choice, Wanted};
 pub use endpoint::Endpoint;
 pub use journal::{Journal, Record, Source};
@@ -38,6 +40,8 @@ pub struct Cluster {
     pub clock: Clock,
     /// The last changes of state.
     pub journal: Journal,
+    /// What may be sent again after a failure that cost work.
+    pub retries: RetryBudget,
     settings: ArcSwap<ClusterSettings>,
     roster: ArcSwap<Roster>,
     moved: MovedSessions,
@@ -55,6 +59,7 @@ impl Cluster {
             name: settings.name.clone(),
             clock,
             journal: Journal::default(),
+            retries: RetryBudget::default(),
             settings: ArcSwap::from_pointee(settings),
             roster: ArcSwap::from_pointee(roster),
             moved: MovedSessions::default(),
@@ -120,7 +125,9 @@ impl Cluster {
 
     /// Lets time pass for an endpoint.
     pub fn sweep(&self, endpoint: &Endpoint) {
-        let outcome = endpoint.vitals.cell.sweep(self.clock.now(), &endpoint.policy);
+        let now = self.clock.now();
+        endpoint.window.forget_old(now);
+        let outcome = endpoint.vitals.cell.sweep(now, &endpoint.policy);
         self.follow_up(endpoint, outcome, Source::Time);
     }
 

@@ -121,6 +121,10 @@ fn build_endpoint(
     let vitals = known.map_or_else(|| Arc::new(Vitals::new(clock)), |known| known.vitals.clone());
     let endpoint = Endpoint::new(settings, cluster, vitals)
         .map_err(|why| BuildError { endpoint: settings.name.clone(), why })?;
+    let endpoint = match known {
+        Some(known) => endpoint.with_samples_of(known),
+        None => endpoint,
+    };
     if known.is_none() && !settings.enabled {
         let _ = endpoint.vitals.cell.command(AdminCommand::Disable, clock.now(), &endpoint.policy);
     }

@@ -114,6 +114,9 @@ fn health(section: &Section<'_>) -> HealthSettings {
         check_timeout: section.duration("check_timeout"),
         check_model: section.text("check_model"),
         slow_start: section.duration("slow_start"),
+        ratio_window: section.duration("ratio_window"),
+        ratio_min_samples: section.count("ratio_min_samples"),
+        ratio_threshold_millionths: section.fraction_millionths("ratio_threshold"),
     };
     // Zero stands in for a value that was refused already.
     if settings.backoff_max < settings.backoff_base && !settings.backoff_max.is_zero() {

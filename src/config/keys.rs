@@ -103,6 +103,15 @@ pub(super) static HEALTH: Group = Group {
         key("slow_start", Form::DurationOrZero, Toml("\"30s\""),
             "How long the share of new traffic of an endpoint that is back takes to rise from 10 % to 100 %, \
              so that a weak one isn't knocked over again. `0s`: at once."),
+        key("ratio_window", Form::Duration, Toml("\"30s\""),
+            "The time over which the share of failed requests is counted, in eighths of 100 ms at least. Failures \
+             that alternate with successes never make a row; over half a minute they show."),
+        key("ratio_min_samples", Form::Count { min: 1, max: 10_000 }, Toml("20"),
+            "Fewest requests within `ratio_window` that the share is judged by. Of fewer, some bad luck makes \
+             half."),
+        key("ratio_threshold", Form::Fraction, Toml("0.5"),
+            "The share of failed requests within `ratio_window` that takes an endpoint out of service. At half, \
+             every second request is paid for twice."),
     ],
 };
 

@@ -123,6 +123,19 @@ impl<'t> Section<'t> {
         .unwrap_or_default()
     }
 
+    /// In millionths.
+    pub fn fraction_millionths(&self, name: &str) -> u32 {
+        self.read(name, |form, value| {
+            let number = match value {
+                DeValue::Float(number) => number.as_str().parse().ok(),
+                DeValue::Integer(number) => number.as_str().parse().ok(),
+                _ => None,
+            };
+            values::fraction_millionths(number.ok_or_else(|| wrong_type(form, value))?)
+        })
+        .unwrap_or_default()
+    }
+
     pub fn address(&self, name: &str) -> Option<SocketAddr> {
         self.read(name, |form, value| {
             let address = values::address(text(form, value)?)?;

@@ -30,6 +30,8 @@ pub(super) enum Form {
     Duration,
     DurationOrZero,
     Size,
+    /// More than zero, up to one.
+    Fraction,
     Flag,
     Name,
     Text,
@@ -65,6 +67,7 @@ impl Form {
             Self::Duration => "a duration as \"10s\", from 1ms to 24h".into(),
             Self::DurationOrZero => "a duration as \"10s\", from 0s to 24h".into(),
             Self::Size => "a size as \"64 MiB\", from 1 KiB to 1 GiB".into(),
+            Self::Fraction => "a fraction above 0 and up to 1, as 0.5".into(),
             Self::Flag => "true or false".into(),
             Self::Name => "a name: 1 to 64 of A-Z a-z 0-9 . _ -".into(),
             Self::Text => "a text".into(),

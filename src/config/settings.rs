@@ -70,6 +70,11 @@ pub struct HealthSettings {
     pub check_model: Option<String>,
     /// Zero: the full share at once.
     pub slow_start: Duration,
+    pub ratio_window: Duration,
+    /// 1 to 10,000.
+    pub ratio_min_samples: u32,
+    /// 1 to 1,000,000.
+    pub ratio_threshold_millionths: u32,
 }
 
 /// Limits of one exchange; none is zero or above 24 h.

@@ -54,6 +54,17 @@ pub(super) fn size_in_range(bytes: Option<u64>) -> Result<u64, Fault> {
         .ok_or_else(|| Fault::new("must be from 1 KiB to 1 GiB"))
 }
 
+/// Above 0 and up to 1, in millionths.
+pub(super) fn fraction_millionths(number: f64) -> Result<u32, Fault> {
+    // Not a number is in no range, and the range's own bounds fit.
+    let millionths = (number * 1e6).round();
+    if (1.0..=1e6).contains(&millionths) && number <= 1.0 {
+        Ok(millionths as u32)
+    } else {
+        Err(Fault::new("must be above 0 and up to 1, in millionths at the finest"))
+    }
+}
+
 /// The leading digits and what follows; the number is `None` when it doesn't fit.
 fn number_and_unit(text: &str) -> Option<(Option<u64>, &str)> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
@@ -121,6 +132,16 @@ mod tests {
         for text in ["25h", "1441m", "99999999999999999999s", "18446744073709551615h"] {
             assert_eq!(duration(text), Err(Fault::new("must be at most 24h")), "{text}");
         }
+    }
+
+    #[test]
+    fn fractions_lie_above_zero_and_up_to_one() {
+        for (number, millionths) in [(0.5, 500_000), (1.0, 1_000_000), (0.000_001, 1), (0.333_333_3, 333_333)]
+        {
+            assert_eq!(fraction_millionths(number), Ok(millionths), "{number}");
+        }
+        let others = [0.0, -0.5, 1.000_000_1, 2.0, 1e-9, f64::NAN, f64::INFINITY, f64::NEG_INFINITY];
+        assert!(others.into_iter().all(|number| fraction_millionths(number).is_err()));
     }
 
     #[test]

@@ -22,6 +22,17 @@ pub struct Judgement {
     pub cooling: Option<Cooling>,
     /// Whether the endpoint has said that it has no such model.
     pub lacks_model: bool,
+    /// Whether sending the request to another endpoint is charged to the cluster's budget.
+    pub repeat: Repeat,
+}
+
+/// What it takes to send a request to another endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Repeat {
+    /// The endpoint did no work on it: nothing was sent, or it was turned away.
+    Free,
+    /// The endpoint worked on it, and may have failed for the load.
+    Charged,
 }
 
 /// The head of an answer, and what it is the answer to.
@@ -62,13 +73,23 @@ const CONNECT_WEIGHT: u8 = 2;
 
 impl Judgement {
     const fn fails(cause: Cause, method: CheckMethod) -> Self {
+        let repeat = match (cause, method) {
+            (Cause::Auth | Cause::Quota, _) | (Cause::Network, CheckMethod::Network) => Repeat::Free,
+            (Cause::Network, CheckMethod::ModelList | CheckMethod::Chat)
+            | (Cause::Server | Cause::Timeout | Cause::InvalidResponse | Cause::Stream, _) => Repeat::Charged,
+        };
         let verdict = Verdict::Fail(Failure::new(cause, method));
-        Self { verdict, ..Self::SAYS_NOTHING }
+        Self { verdict, repeat, ..Self::SAYS_NOTHING }
     }
 
     /// Nothing is said of anybody.
-    pub const SAYS_NOTHING: Self =
-        Self { verdict: Verdict::Neutral, moves_on: true, cooling: None, lacks_model: false };
+    pub const SAYS_NOTHING: Self = Self {
+        verdict: Verdict::Neutral,
+        moves_on: true,
+        cooling: None,
+        lacks_model: false,
+        repeat: Repeat::Free,
+    };
 
     /// The request's own fault: any endpoint would answer so.
     const REQUESTS_FAULT: Self = Self { moves_on: false, ..Self::SAYS_NOTHING };
@@ -194,7 +215,8 @@ fn judge_named(error: &ErrorText, method: CheckMethod) -> Option<Judgement> {
 /// No connection: nothing was sent, so the request goes on.
 pub fn failed_connect() -> Judgement {
     let failure = Failure::new(Cause::Network, CheckMethod::Network).weighing(CONNECT_WEIGHT);
-    Judgement { verdict: Verdict::Fail(failure), ..Judgement::SAYS_NOTHING }
+    let judgement = Judgement::fails(Cause::Network, CheckMethod::Network);
+    Judgement { verdict: Verdict::Fail(failure), ..judgement }
 }
 
 /// Sent, but no head in time: what found it out is the exchange itself. Whether the request goes on is the billing's matter.

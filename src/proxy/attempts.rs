@@ -16,9 +16,9 @@ use super::held::Held;
 use super::outgoing::OutgoingBody;
 use super::relay::{Relay, Watched};
 use super::request::Incomer;
-use crate::cluster::{Attempt, Choice, Endpoint, Wanted};
+use crate::cluster::{Attempt, Choice, Endpoint, RetryPermit, Wanted};
 use crate::config::{ClusterSettings, Protocol};
-use crate::exchange::Call;
+use crate::exchange::{Call, Repeat};
 
 /// What a request has been through.
 #[derive(Default)]
@@ -29,8 +29,28 @@ pub(super) struct Journey {
     pub last: Option<Held>,
     /// Whether no other endpoint may be tried.
     is_over: bool,
-    /// Where it was lost, when it may not be repeated.
-    pub lost: Option<String>,
+    /// What another attempt would take, once there was one.
+    repeat: Option<Repeat>,
+    /// Where it was lost last, having been sent.
+    pub lost_at: Option<String>,
+    /// Why it was not repeated, though it failed.
+    pub unrepeated: Option<Unrepeated>,
+}
+
+/// Why a request that failed was not sent to another endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unrepeated {
+    /// It was lost, and may have been billed.
+    MayBeBilled,
+    /// The cluster's budget is spent.
+    BudgetSpent,
+}
+
+impl Journey {
+    /// Whether this endpoint had it.
+    pub fn has_tried(&self, endpoint: &Endpoint) -> bool {
+        self.tried.iter().any(|tried| Arc::ptr_eq(&tried.vitals, &endpoint.vitals))
+    }
 }
 
 impl Proxy {
@@ -43,19 +63,45 @@ impl Proxy {
         let mut wanted = incomer.wanted(settings);
         wanted.protocol = self.protocol_served(&incomer);
         let mut journey = Journey::default();
+        self.cluster.retries.count_request(self.cluster.clock.now());
         #[allow(clippy::disallowed_methods, reason = "the edge: a limit on waiting")]
         let give_up_at = Instant::now() + settings.queue_timeout;
         while journey.attempts < settings.max_attempts && !journey.is_over {
-            let Some(attempt) = self.next_attempt(&wanted, &journey, give_up_at).await else { break };
+            let permit = match journey.repeat {
+                None | Some(Repeat::Free) => None,
+                Some(Repeat::Charged) => {
+                    let permit = self.cluster.retries.take(self.cluster.clock.now());
+                    if permit.is_none() {
+                        journey.unrepeated = Some(Unrepeated::BudgetSpent);
+                        break;
+                    }
+                    permit
+                }
+            };
+            let Some(attempt) = self.next_attempt(&wanted, &journey, give_up_at).await else {
+                permit.into_iter().for_each(RetryPermit::give_back);
+                break;
+            };
             let endpoint = attempt.endpoint().clone();
             match exchange(attempt, &incomer, settings).await {
-                Exchanged::NotSent => continue,
+                Exchanged::NotSent => {
+                    permit.into_iter().for_each(RetryPermit::give_back);
+                    continue;
+                }
                 Exchanged::Answer(held, watched) => {
                     return answer(*held, watched, journey.attempts + 1, settings);
                 }
-                Exchanged::Failed(held) => journey.last = held.map(|held| *held).or(journey.last),
+                Exchanged::Failed(held, repeat) => {
+                    journey.last = held.map(|held| *held).or(journey.last);
+                    journey.repeat = Some(repeat);
+                }
+                Exchanged::LostOnce => {
+                    journey.lost_at = Some(endpoint.name().to_owned());
+                    journey.repeat = Some(Repeat::Charged);
+                }
                 Exchanged::Lost => {
-                    journey.lost = Some(endpoint.name().to_owned());
+                    journey.lost_at = Some(endpoint.name().to_owned());
+                    journey.unrepeated = Some(Unrepeated::MayBeBilled);
                     journey.is_over = true;
                 }
                 Exchanged::Unservable => journey.is_over = true,

@@ -16,7 +16,7 @@ use crate::clock::Stopwatch;
 use crate::cluster::{Attempt, Endpoint};
 use crate::config::{Billing, ClusterSettings, RetryAmbiguous};
 use crate::exchange::{
-    ByHead, Call, Cooling, Head, Judgement, apply_cooldown, failed_connect, judge_lost, judge_timeout,
+    ByHead, Call, Cooling, Head, Judgement, Repeat, apply_cooldown, failed_connect, judge_lost, judge_timeout,
 };
 use crate::upstream::{Connection, Returned, SendError};
 
@@ -26,8 +26,10 @@ pub(super) enum Exchanged {
     Answer(Box<Held>, Option<Box<Watched>>),
     /// The endpoint left service before anything was sent.
     NotSent,
-    /// The request may go on.
-    Failed(Option<Box<Held>>),
+    /// The request may go on, with the answer of the upstream that can be shown.
+    Failed(Option<Box<Held>>, Repeat),
+    /// The same, but it was sent and may have been billed.
+    LostOnce,
     /// The request may not go on: it may have been billed.
     Lost,
     /// Our key was refused by the one endpoint that it is for.
@@ -50,12 +52,12 @@ pub(super) async fn exchange(
         }
         Sent::NoConnection(text) => {
             settle(&mut attempt, &failed_connect(), Some(text));
-            return Exchanged::Failed(None);
+            return Exchanged::Failed(None, failed_connect().repeat);
         }
         Sent::Broken(judgement, text) => {
             settle(&mut attempt, &judgement.of_call(incomer.call), Some(text));
             let may_repeat = may_repeat(incomer.call, &endpoint, settings.retry_ambiguous);
-            return if may_repeat { Exchanged::Failed(None) } else { Exchanged::Lost };
+            return if may_repeat { Exchanged::LostOnce } else { Exchanged::Lost };
         }
     };
     let mut held = Held::new(response, connection, endpoint.name());
@@ -184,8 +186,8 @@ fn refused(attempt: &Attempt, held: Held, judgement: Judgement, incomer: &Income
     match judgement.moves_on && (call.is_at_home_anywhere() || is_refusal_of_key) {
         // The client's own credential was not refused, and a client that thinks so asks its user to log in.
         true if is_refusal_of_key && !call.is_at_home_anywhere() => Exchanged::Unservable,
-        true if is_refusal_of_key => Exchanged::Failed(None),
-        true => Exchanged::Failed(Some(Box::new(held))),
+        true if is_refusal_of_key => Exchanged::Failed(None, judgement.repeat),
+        true => Exchanged::Failed(Some(Box::new(held)), judgement.repeat),
         false => Exchanged::Answer(Box::new(held), None),
     }
 }
@@ -222,11 +224,12 @@ async fn accepted(
             settle(&mut watched.attempt, &judgement, Some(text));
             skip_model(&watched.attempt, &judgement, incomer);
             let endpoint = watched.attempt.endpoint();
-            if was_lost && !may_repeat(incomer.call, endpoint, settings.retry_ambiguous) {
-                Exchanged::Lost
+            if was_lost {
+                let may_repeat = may_repeat(incomer.call, endpoint, settings.retry_ambiguous);
+                if may_repeat { Exchanged::LostOnce } else { Exchanged::Lost }
             } else if judgement.moves_on {
                 // A success that is none is nothing to show: as the last answer it would look like one.
-                Exchanged::Failed(None)
+                Exchanged::Failed(None, judgement.repeat)
             } else {
                 Exchanged::Answer(Box::new(held), None)
             }

@@ -8,7 +8,7 @@ use qcc_fsm::Cause;
 
 use super::Proxy;
 use super::answers::{OwnAnswer, whole_secs};
-use super::attempts::{Journey, answer};
+use super::attempts::{Journey, Unrepeated, answer};
 use super::held::Held;
 use super::outgoing::OutgoingBody;
 use crate::cluster::Wanted;
@@ -24,19 +24,15 @@ impl Proxy {
         wanted: &Wanted,
         settings: &ClusterSettings,
     ) -> Response<OutgoingBody> {
-        let mut response = if let Some(endpoint) = journey.lost {
-            OwnAnswer::upstream_lost(format!(
-                "qcc: the exchange with endpoint {endpoint} broke off before an answer; it was not repeated \
-                 elsewhere, since it may have been billed"
-            ))
-            .in_protocol(wanted.protocol)
+        let mut response = if let Some(lost) = lost(&journey) {
+            lost.in_protocol(wanted.protocol)
         } else if let Some(mut held) = journey.last {
             if held.status().as_u16() == 429 {
                 self.set_earliest_retry(&mut held, wanted);
             }
             return answer(held, None, journey.attempts, settings);
         } else {
-            self.all_down(wanted).in_protocol(wanted.protocol)
+            self.all_down(wanted, &journey).in_protocol(wanted.protocol)
         };
         response.headers_mut().insert("x-qcc-attempts", HeaderValue::from(journey.attempts));
         response
@@ -56,8 +52,8 @@ impl Proxy {
         Some(at.since(self.cluster.clock.now()).to_duration())
     }
 
-    fn all_down(&self, wanted: &Wanted) -> OwnAnswer {
-        let message = self.causes(wanted);
+    fn all_down(&self, wanted: &Wanted, journey: &Journey) -> OwnAnswer {
+        let message = self.causes(wanted, journey);
         match self.earliest_return(wanted) {
             Some(wait) => OwnAnswer::all_down(message, wait),
             None => OwnAnswer::all_refused(message),
@@ -65,7 +61,7 @@ impl Proxy {
     }
 
     /// Why no endpoint takes the request, one by one.
-    fn causes(&self, wanted: &Wanted) -> String {
+    fn causes(&self, wanted: &Wanted, journey: &Journey) -> String {
         let now = self.cluster.clock.now();
         let roster = self.cluster.roster();
         let mut causes = Vec::new();
@@ -95,6 +91,8 @@ impl Proxy {
                 format!("is down ({cause}{hint}{text})")
             } else if endpoint.vitals.cooldown.is_active(now) {
                 "is rate-limited".to_owned()
+            } else if journey.unrepeated == Some(Unrepeated::BudgetSpent) && !journey.has_tried(endpoint) {
+                "was not tried, since too many requests are failing".to_owned()
             } else {
                 "was tried".to_owned()
             };
@@ -104,4 +102,19 @@ impl Proxy {
             if causes.is_empty() { "none speaks this protocol".to_owned() } else { causes.join("; ") };
         format!("qcc: no endpoint of cluster {} can take the request: {causes}", self.cluster.name)
     }
+}
+
+/// Where the request was sent and lost, and is not to be sent again. An upstream's answer says more than
+/// that the budget is spent.
+fn lost(journey: &Journey) -> Option<OwnAnswer> {
+    let why = match (journey.unrepeated?, &journey.last) {
+        (Unrepeated::MayBeBilled, _) => "it was not repeated elsewhere, since it may have been billed",
+        (Unrepeated::BudgetSpent, None) => {
+            "it may have been billed, and was not repeated elsewhere, since too many requests are failing"
+        }
+        (Unrepeated::BudgetSpent, Some(_)) => return None,
+    };
+    let endpoint = journey.lost_at.as_ref()?;
+    let message = format!("qcc: the exchange with endpoint {endpoint} broke off before an answer; {why}");
+    Some(OwnAnswer::upstream_lost(message))
 }

@@ -8,6 +8,7 @@ mod chat;
 mod model_list;
 mod network;
 mod per_request;
+mod ratio;
 mod settings;
 
 use serde_json::Value;

@@ -46,16 +46,15 @@ pub fn looks_reachable(word: &Snapshot, policy: &Policy) -> bool {
             let idle = word.passes == 0 && !word.trial;
             word.cause.is_none() && method_beside_failures && below && idle
         }
+        // A trip may come when a pass has just cleared the failures.
         State::Unhealthy => {
-            let counted = !active || word.failures > 0;
             let idle = word.passes == 0 && !word.trial;
-            word.cause.is_some() && word.method.is_some() && counted && idle && word.level > 0
+            word.cause.is_some() && word.method.is_some() && idle && word.level > 0
         }
         State::Recovering => {
-            let counted = !active || word.failures > 0;
             let below = word.passes < policy.success_threshold();
             let trial_fits = active || !word.trial;
-            word.cause.is_some() && word.method.is_some() && counted && below && word.level > 0 && trial_fits
+            word.cause.is_some() && word.method.is_some() && below && word.level > 0 && trial_fits
         }
     };
     counters_fit && fields_fit
@@ -134,6 +133,9 @@ pub fn events(current: Epoch) -> Vec<Event> {
     for stamp in others {
         all.extend(few_verdicts().into_iter().map(|verdict| Event::Verdict { stamp, verdict }));
     }
+    for stamp in others.into_iter().chain([fresh(number)]) {
+        all.extend(failures_of_a_window().into_iter().map(|failure| Event::Trip { stamp, failure }));
+    }
     for by in Claimant::ALL {
         all.extend([Ticks(0), LEASE, Ticks(u32::MAX)].map(|lease| Event::Claim { by, lease }));
     }
@@ -163,6 +165,12 @@ fn verdicts() -> impl Iterator<Item = Verdict> {
         })
     });
     evidence().into_iter().map(Verdict::Pass).chain([Verdict::Neutral]).chain(failures)
+}
+
+/// Each cause and method; a window keeps no weight and no announced end.
+fn failures_of_a_window() -> Vec<Failure> {
+    let of = |cause| CheckMethod::ALL.map(|method| Failure::new(cause, method));
+    Cause::ALL.into_iter().flat_map(of).collect()
 }
 
 fn few_verdicts() -> [Verdict; 5] {

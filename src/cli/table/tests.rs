@@ -50,6 +50,7 @@ fn shown(endpoints: Vec<EndpointStatus>, width: usize) -> String {
         listen: "127.0.0.1:7860".to_owned(),
         started_at: "2026-03-01T10:00:00Z".to_owned(),
         usable: endpoints.iter().filter(|endpoint| endpoint.usable).count(),
+        retries_refused: 0,
         endpoints,
     };
     of_status(&status, NOW.parse().unwrap(), Screen { is_terminal: false, has_colour: false, width })

@@ -36,6 +36,7 @@ fn another_value(key: &Key) -> Option<String> {
         Form::Count { max, .. } => Some(max.to_string()),
         Form::Duration | Form::DurationOrZero => Some("\"7s\"".into()),
         Form::Size => Some("\"3 MiB\"".into()),
+        Form::Fraction => Some("0.25".into()),
         Form::Flag => Some("false".into()),
         Form::Name | Form::Text | Form::Secret => Some("\"other\"".into()),
         Form::Url => Some("\"http://other\"".into()),
@@ -91,7 +92,8 @@ fn the_defaults_are_those_of_the_contract() {
         "listen=127.0.0.1:7860 client_tokens=[] allowed_hosts=[] queue_timeout=10s drain_timeout=30s max_body=64 MiB \
          max_attempts=4 commit_after=5s session_ttl=5m retry_ambiguous=per-token failure_threshold=3 success_threshold=1 \
          backoff_base=5s backoff_max=5m auth_backoff_base=1m auth_backoff_max=30m quota_backoff=10m \
-         check_interval=30s check_timeout=10s slow_start=30s connect=5s \
+         check_interval=30s check_timeout=10s slow_start=30s ratio_window=30s ratio_min_samples=20 \
+         ratio_threshold=0.5 connect=5s \
          first_byte=2m answer=10m idle=5m client_header=30s protocol=anthropic billing=per-token \
          priority=1 weight=100 enabled=true"
     );

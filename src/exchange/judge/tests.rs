@@ -71,6 +71,41 @@ fn an_error_whose_code_is_unknown_is_judged_by_its_type() {
 }
 
 #[test]
+fn what_cost_an_endpoint_work_is_charged_when_repeated() {
+    let error = |kind: &str| ErrorText { kind: Some(kind.to_owned()), ..ErrorText::default() };
+    let event = |kind: &str| judge_error_event(&error(kind), CheckMethod::Chat);
+    let status = |status, retry_after| judged(Call::Messages, status, retry_after).unwrap();
+    let free = [
+        failed_connect(),
+        status(401, false),
+        status(402, false),
+        status(403, false),
+        status(429, false),
+        status(503, true),
+        status(529, false),
+        event("overloaded_error"),
+        event("billing_error"),
+        Judgement::SAYS_NOTHING,
+        Judgement::LACKS_MODEL,
+    ];
+    let charged = [
+        status(500, false),
+        status(503, false),
+        status(307, false),
+        event("api_error"),
+        event("timeout_error"),
+        judge_timeout(),
+        judge_lost(),
+        Judgement::broken_off(),
+        Judgement::invalid_response(CheckMethod::Chat),
+        // It says nothing of health, but the work was done.
+        judged(Call::CountTokens, 500, false).unwrap(),
+    ];
+    assert!(free.iter().all(|judgement| judgement.repeat == Repeat::Free), "{free:#?}");
+    assert!(charged.iter().all(|judgement| judgement.repeat == Repeat::Charged), "{charged:#?}");
+}
+
+#[test]
 fn counting_tokens_speaks_for_the_connection() {
     assert_eq!(cause(judge_lost().of_call(Call::CountTokens)), Some(Cause::Network));
     assert_eq!(cause(judge_timeout().of_call(Call::Models)), Some(Cause::Timeout));
