@@ -1,6 +1,7 @@
 //! Which endpoint a request goes to. Nothing outside *eligible* is ever chosen but a claimed trial;
 //! there is no list of last resort.
 
+use std::cell::OnceCell;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -57,7 +58,7 @@ impl Cluster {
     /// Chooses among the endpoints that this request has not tried.
     pub fn choose(self: &Arc<Self>, wanted: &Wanted, tried: &[Arc<Endpoint>], now: Tick) -> Choice {
         let roster = self.roster();
-        let search = Search { wanted, tried, now };
+        let search = Search::new(roster.endpoints(), wanted, tried, now);
         loop {
             let found = roster.tiers().find_map(|tier| {
                 search.due_trial(tier).map(Found::Trial).or_else(|| match wanted.session {
@@ -91,8 +92,8 @@ impl Cluster {
     /// The earliest moment at which an endpoint that fits may serve again by itself, whatever was tried;
     /// none when only a hand helps: a new key, a paid bill, an operator's command.
     pub fn earliest_return(&self, wanted: &Wanted) -> Option<Tick> {
-        let search = Search { wanted, tried: &[], now: self.clock.now() };
         let roster = self.roster();
+        let search = Search::new(roster.endpoints(), wanted, &[], self.clock.now());
         let mends_itself = |endpoint: &&Arc<Endpoint>| {
             search.fits(endpoint) && !endpoint.health().cause.is_some_and(Cause::is_decisive)
         };
@@ -136,12 +137,24 @@ enum Found<'e> {
 }
 
 pub(super) struct Search<'a> {
+    endpoints: &'a [Arc<Endpoint>],
     pub(super) wanted: &'a Wanted,
     tried: &'a [Arc<Endpoint>],
     pub(super) now: Tick,
+    /// Whether an endpoint that may serve does not skip the model; looked at only once one does.
+    has_unskipped: OnceCell<bool>,
 }
 
-impl Search<'_> {
+impl<'a> Search<'a> {
+    fn new(
+        endpoints: &'a [Arc<Endpoint>],
+        wanted: &'a Wanted,
+        tried: &'a [Arc<Endpoint>],
+        now: Tick,
+    ) -> Self {
+        Self { endpoints, wanted, tried, now, has_unskipped: OnceCell::new() }
+    }
+
     /// Two of the tier's eligible endpoints at random, and the less loaded one of them.
     fn pick<'e>(&self, tier: &'e [Arc<Endpoint>]) -> Option<&'e Arc<Endpoint>> {
         let mut drawn = Drawn::default();
@@ -201,6 +214,22 @@ impl Search<'_> {
     fn fits(&self, endpoint: &Arc<Endpoint>) -> bool {
         endpoint.serves(self.wanted.protocol, self.wanted.model.as_deref())
             && !self.tried.iter().any(|tried| Arc::ptr_eq(&tried.vitals, &endpoint.vitals))
+            && !self.is_skipped(endpoint)
+    }
+
+    /// Whether the endpoint has said that it has no such model. Where all have, that counts for nothing:
+    /// their answer is what the client is to see.
+    pub(super) fn is_skipped(&self, endpoint: &Endpoint) -> bool {
+        let Some(model) = self.wanted.model.as_deref() else { return false };
+        let skips = |endpoint: &Endpoint| endpoint.vitals.skipped_models.contains(model, self.now);
+        let may_serve = |endpoint: &Endpoint| {
+            let word = endpoint.health();
+            (word.is_available() || word.is_sidelined()) && endpoint.serves(self.wanted.protocol, Some(model))
+        };
+        skips(endpoint)
+            && *self
+                .has_unskipped
+                .get_or_init(|| self.endpoints.iter().any(|endpoint| may_serve(endpoint) && !skips(endpoint)))
     }
 
     /// One of the tier that is billed by the request and whose deadline is reached: this request is its

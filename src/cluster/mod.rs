@@ -8,6 +8,7 @@ mod journal;
 mod moved;
 mod roster;
 mod session;
+mod skipped;
 mod vitals;
 
 pub use attempt::Attempt;
@@ -16,6 +17,7 @@ pub use endpoint::Endpoint;
 pub use journal::{Journal, Record, Source};
 pub use roster::{BuildError, Roster};
 pub use session::{Session, SessionKey};
+pub use skipped::SkippedModels;
 pub use vitals::{Tally, TallySnapshot, Vitals};
 
 use std::sync::Arc;
@@ -102,6 +104,7 @@ impl Cluster {
         let now = self.clock.now();
         if command == AdminCommand::Reset {
             endpoint.vitals.cooldown.clear();
+            endpoint.vitals.skipped_models.clear();
         }
         let outcome = endpoint.vitals.cell.command(command, now, &endpoint.policy);
         self.follow_up(endpoint, outcome, Source::Operator);

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use qcc_fsm::{Change, Cooldown, HealthCell, Interval, Outcome, Stamp, State, Tick, Ticks, Verdict};
 
+use super::SkippedModels;
 use crate::clock::Clock;
 use crate::upstream::Admission;
 
@@ -20,6 +21,8 @@ pub struct Vitals {
     pub cooldown: Cooldown,
     /// At most one last-resort trial a second.
     pub last_resort: Interval,
+    /// The models that it has said it does not have.
+    pub skipped_models: SkippedModels,
     /// What users' requests came to.
     pub requests: Tally,
     /// What checks came to.
@@ -114,6 +117,7 @@ impl Vitals {
             cell: HealthCell::new(),
             cooldown: Cooldown::new(),
             last_resort: Interval::new(),
+            skipped_models: SkippedModels::default(),
             requests: Tally::default(),
             checks: Tally::default(),
             clock,

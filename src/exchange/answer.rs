@@ -1,7 +1,7 @@
 //! Whether a 200 is the answer that was asked for, by its first bytes.
 
 use super::json::TopLevel;
-use super::{Call, ErrorText};
+use super::{Beginning, Call, ErrorText};
 
 /// What the beginning of a whole (not streamed) answer is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,15 +14,29 @@ pub enum Shape {
     Foreign,
     /// An object that has shown nothing of the protocol yet; at its end it is as foreign as a page.
     Unclear,
+    /// It does not show through its coding; at its end it counts as an answer.
+    Hidden,
 }
 
-/// Judges the beginning of the body of a 2xx; `prefix` holds up to 8 KiB of it. A compressed body can't
-/// be looked into and counts as an answer.
-pub fn shape_of_answer(call: Call, prefix: &[u8], is_compressed: bool) -> Shape {
+/// Judges the beginning of the body of a 2xx; up to 8 KiB of it.
+pub fn shape_of_answer(call: Call, beginning: &Beginning) -> Shape {
+    let shape = shape_of_text(call, beginning.text());
+    match (beginning, shape) {
+        (Beginning::Hidden, _) => Shape::Answer,
+        // What was cut off, or is damaged, has not shown that it is none.
+        (Beginning::Decoded { is_whole: false, text }, Shape::Foreign) if text.trim_ascii().is_empty() => {
+            Shape::Hidden
+        }
+        (Beginning::Decoded { is_whole: false, .. }, Shape::Unclear) => Shape::Hidden,
+        (Beginning::Plain(_) | Beginning::Decoded { .. }, shape) => shape,
+    }
+}
+
+fn shape_of_text(call: Call, prefix: &[u8]) -> Shape {
     if prefix.trim_ascii().is_empty() {
         return Shape::Foreign;
     }
-    if is_compressed || !call.speaks_for_health() {
+    if !call.speaks_for_health() {
         return Shape::Answer;
     }
     if prefix.trim_ascii_start()[0] != b'{' {
@@ -54,7 +68,7 @@ mod tests {
 
     #[test]
     fn an_error_or_nothing_or_a_page_is_no_answer() {
-        let shape = |body: &str| shape_of_answer(Call::Messages, body.as_bytes(), false);
+        let shape = |body: &str| shape_of_answer(Call::Messages, &Beginning::Plain(body.into()));
         assert_eq!(shape(""), Shape::Foreign);
         assert_eq!(shape(" \r\n"), Shape::Foreign);
         assert_eq!(shape("<html>busy</html>"), Shape::Foreign);
@@ -68,7 +82,7 @@ mod tests {
         for beginning in
             ["{", r#"{"id":"m""#, r#"{"typ"#, r#"{"type":"#, r#"{"type":"err"#, r#"{"type":"error","#]
         {
-            let shape = shape_of_answer(Call::Messages, beginning.as_bytes(), false);
+            let shape = shape_of_answer(Call::Messages, &Beginning::Plain(beginning.into()));
             assert_eq!(shape, Shape::Unclear, "{beginning}");
         }
     }
@@ -76,6 +90,19 @@ mod tests {
     #[test]
     fn a_response_object_with_a_null_error_is_an_answer() {
         let body = br#"{"id":"r","object":"response","error":null,"status":"completed"}"#;
-        assert_eq!(shape_of_answer(Call::Responses, body, false), Shape::Answer);
+        assert_eq!(shape_of_answer(Call::Responses, &Beginning::Plain(body.to_vec())), Shape::Answer);
+    }
+
+    #[test]
+    fn what_does_not_show_through_its_coding_is_not_judged() {
+        let decoded = |text: &str, is_whole| Beginning::Decoded { text: text.into(), is_whole };
+        let shape = |beginning: Beginning| shape_of_answer(Call::Messages, &beginning);
+        assert_eq!(shape(decoded("", false)), Shape::Hidden);
+        assert_eq!(shape(decoded("{", false)), Shape::Hidden);
+        assert_eq!(shape(decoded("", true)), Shape::Foreign);
+        assert_eq!(shape(decoded("<html>", false)), Shape::Foreign);
+        assert_eq!(shape(decoded(r#"{"ok":true}"#, true)), Shape::Unclear);
+        assert!(matches!(shape(decoded(r#"{"error":{"message":"no"}}"#, true)), Shape::Error(_)));
+        assert_eq!(shape(Beginning::Hidden), Shape::Answer);
     }
 }

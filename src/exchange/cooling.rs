@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use hyper::http::header::{self, HeaderMap};
+use hyper::http::header::HeaderMap;
 use jiff::Timestamp;
 use qcc_fsm::Ticks;
 
+use super::Call;
+use super::limits::{announced_wait, exhausted_wait, rate_limit_wait};
 use crate::cluster::Endpoint;
 
 /// The wait that an answer asks for.
@@ -18,26 +20,26 @@ pub enum Cooling {
     Doubling(Option<Duration>),
 }
 
-/// The longest wait that is believed: the window of a subscription may be hours.
-const ANNOUNCED_MAX: Duration = Duration::from_secs(24 * 3600);
 const DOUBLING_MS_MAX: u64 = 60_000;
 
 impl Cooling {
     /// What a rate limit's headers say. `now` stands in where the answer has no `Date` of its own to
     /// compare a date with.
     pub fn of_rate_limit(headers: &HeaderMap, now: Timestamp) -> Self {
-        announced(headers, now).map_or(Self::Doubling(None), Self::Announced)
+        rate_limit_wait(headers, now).map_or(Self::Doubling(None), Self::Announced)
     }
 
     /// What an overload's headers say.
     pub fn of_overload(headers: &HeaderMap, now: Timestamp) -> Self {
-        Self::Doubling(announced(headers, now))
+        Self::Doubling(announced_wait(headers, now))
     }
-}
 
-/// Of two announcements the longer counts.
-fn announced(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
-    retry_after_ms(headers).max(retry_after(headers, now)).map(|wait| wait.min(ANNOUNCED_MAX))
+    /// What a success's headers say: that it was the last of its window. The limits of calls that don't
+    /// make the endpoint work are their own.
+    pub fn of_success(call: Call, headers: &HeaderMap, now: Timestamp) -> Option<Self> {
+        let wait = if call.speaks_for_health() { exhausted_wait(headers, now)? } else { return None };
+        (wait > Duration::ZERO).then_some(Self::Announced(wait))
+    }
 }
 
 /// Leaves an endpoint alone. The cooldown only grows.
@@ -53,91 +55,35 @@ pub fn apply_cooldown(endpoint: &Endpoint, cooling: Cooling, now: qcc_fsm::Tick)
     endpoint.vitals.cooldown.raise(now + Ticks::from_duration(wait));
 }
 
-fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    headers.get(name)?.to_str().ok().map(str::trim)
-}
-
-/// `retry-after-ms`, as OpenAI sends it.
-fn retry_after_ms(headers: &HeaderMap) -> Option<Duration> {
-    let ms: f64 = text(headers, "retry-after-ms")?.parse().ok()?;
-    Duration::try_from_secs_f64(ms / 1000.0).ok()
-}
-
-/// `Retry-After`: seconds, or an HTTP date (RFC 9110 §10.2.3), which is compared with the answer's own
-/// `Date`, so that clocks that differ make no difference.
-fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
-    let value = text(headers, "retry-after")?;
-    if let Ok(secs) = value.parse::<f64>() {
-        return Duration::try_from_secs_f64(secs).ok();
-    }
-    let until = http_date(value)?;
-    let sent = text(headers, header::DATE.as_str()).and_then(http_date).unwrap_or(now);
-    Some(Duration::try_from(until.duration_since(sent)).unwrap_or_default())
-}
-
-/// IMF-fixdate (RFC 9110 §5.6.7), which is an RFC 5322 date.
-fn http_date(value: &str) -> Option<Timestamp> {
-    jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(value).ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn cooling(pairs: &[(&'static str, &'static str)]) -> Cooling {
-        let headers = pairs
-            .iter()
-            .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
-            .collect::<HeaderMap>();
-        Cooling::of_rate_limit(&headers, Timestamp::UNIX_EPOCH)
-    }
-
-    fn secs(secs: u64) -> Cooling {
-        Cooling::Announced(Duration::from_secs(secs))
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        pairs.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect()
     }
 
     #[test]
-    fn seconds_milliseconds_and_dates_are_understood() {
-        assert_eq!(cooling(&[("retry-after", "7")]), secs(7));
-        assert_eq!(cooling(&[("retry-after-ms", "1500")]), Cooling::Announced(Duration::from_millis(1500)));
-        let dates =
-            [("retry-after", "Sun, 06 Nov 1994 08:49:37 GMT"), ("date", "Sun, 06 Nov 1994 08:49:07 GMT")];
-        assert_eq!(cooling(&dates), secs(30));
-    }
-
-    #[test]
-    fn a_date_that_has_passed_is_no_wait() {
-        let dates =
-            [("retry-after", "Sun, 06 Nov 1994 08:49:00 GMT"), ("date", "Sun, 06 Nov 1994 08:49:07 GMT")];
-        assert_eq!(cooling(&dates), secs(0));
-    }
-
-    #[test]
-    fn of_two_announcements_the_longer_counts() {
-        assert_eq!(cooling(&[("retry-after", "70"), ("retry-after-ms", "1500")]), secs(70));
-        assert_eq!(
-            cooling(&[("retry-after", "1"), ("retry-after-ms", "1500")]),
-            Cooling::Announced(Duration::from_millis(1500))
-        );
-    }
-
-    #[test]
-    fn what_is_announced_is_believed_for_a_day_at_most() {
-        assert_eq!(cooling(&[("retry-after", "7999")]), secs(7999));
-        assert_eq!(cooling(&[("retry-after", "900000")]), secs(24 * 3600));
+    fn a_rate_limit_that_says_nothing_doubles_and_one_that_speaks_is_heard() {
+        let cooling = |pairs| Cooling::of_rate_limit(&headers(pairs), Timestamp::UNIX_EPOCH);
+        assert_eq!(cooling(&[]), Cooling::Doubling(None));
+        assert_eq!(cooling(&[("retry-after", "7")]), Cooling::Announced(Duration::from_secs(7)));
     }
 
     #[test]
     fn an_overload_doubles_beside_what_it_announces() {
-        let headers = HeaderMap::from_iter([("retry-after".parse().unwrap(), "3".parse().unwrap())]);
         let three = Some(Duration::from_secs(3));
-        assert_eq!(Cooling::of_overload(&headers, Timestamp::UNIX_EPOCH), Cooling::Doubling(three));
+        let cooling = Cooling::of_overload(&headers(&[("retry-after", "3")]), Timestamp::UNIX_EPOCH);
+        assert_eq!(cooling, Cooling::Doubling(three));
     }
 
     #[test]
-    fn nonsense_is_no_announcement() {
-        for value in ["", "soon", "-3", "NaN", "inf", "1e400"] {
-            assert_eq!(cooling(&[("retry-after", value)]), Cooling::Doubling(None), "{value}");
-        }
+    fn a_success_that_uses_up_its_window_cools_and_only_where_it_is_work() {
+        let last = headers(&[("x-ratelimit-remaining-requests", "0"), ("x-ratelimit-reset-requests", "6s")]);
+        let of_success = |call, headers| Cooling::of_success(call, headers, Timestamp::UNIX_EPOCH);
+        let six = Some(Cooling::Announced(Duration::from_secs(6)));
+        assert_eq!(of_success(Call::ChatCompletions, &last), six);
+        assert_eq!(of_success(Call::Models, &last), None);
+        assert_eq!(of_success(Call::ChatCompletions, &headers(&[("retry-after", "6")])), None);
     }
 }

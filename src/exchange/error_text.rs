@@ -7,7 +7,7 @@ use super::json::{TopLevel, as_string};
 pub struct ErrorText {
     /// `error.type`.
     pub kind: Option<String>,
-    /// `error.code`.
+    /// `error.code`, or `error.details.error_code`.
     pub code: Option<String>,
     /// `error.message`.
     pub message: Option<String>,
@@ -30,6 +30,10 @@ impl ErrorText {
                 b"type" => found.kind = as_string(value),
                 b"code" => found.code = as_string(value),
                 b"message" => found.message = as_string(value),
+                b"details" => {
+                    let detail = TopLevel::of(value).find(|(name, _)| *name == b"error_code");
+                    found.code = found.code.or_else(|| as_string(detail?.1));
+                }
                 _ => {}
             }
         }
@@ -59,6 +63,9 @@ mod tests {
         let openai =
             br#"{"error":{"message":"no","type":"requests","param":null,"code":"rate_limit_exceeded"}}"#;
         assert_eq!(ErrorText::of(openai).unwrap().code.as_deref(), Some("rate_limit_exceeded"));
+        let detailed =
+            br#"{"error":{"type":"invalid_request_error","details":{"error_code":"spend_limit_exceeded"}}}"#;
+        assert_eq!(ErrorText::of(detailed).unwrap().code.as_deref(), Some("spend_limit_exceeded"));
     }
 
     #[test]

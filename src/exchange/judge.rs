@@ -1,10 +1,14 @@
 //! The verdict on an endpoint: the table "How an outcome counts".
 
+use std::time::Duration;
+
 use hyper::StatusCode;
 use hyper::http::header::{HeaderMap, RETRY_AFTER};
 use jiff::Timestamp;
-use qcc_fsm::{Cause, CheckMethod, Failure, Verdict};
+use qcc_fsm::{Cause, CheckMethod, Failure, Ticks, Verdict};
 
+use super::limits::{announced_wait, exhausted_wait};
+use super::names::{Reading, Said, message_says_money, message_says_unknown_model, said_by_name};
 use super::{Call, Cooling, ErrorText};
 
 /// What an outcome says of the endpoint, and what becomes of the request.
@@ -16,24 +20,64 @@ pub struct Judgement {
     pub moves_on: bool,
     /// How long the endpoint is to be left alone, health aside.
     pub cooling: Option<Cooling>,
+    /// Whether the endpoint has said that it has no such model.
+    pub lacks_model: bool,
 }
+
+/// The head of an answer, and what it is the answer to.
+#[derive(Clone, Copy, Debug)]
+pub struct Head<'a> {
+    /// What was called.
+    pub call: Call,
+    /// A check's method, or chat for a user's request.
+    pub method: CheckMethod,
+    /// Its status.
+    pub status: StatusCode,
+    /// Its headers.
+    pub headers: &'a HeaderMap,
+    /// The time of day, where the answer has no `Date` of its own.
+    pub now: Timestamp,
+}
+
+/// What a head alone says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ByHead {
+    /// A success, if its body is one.
+    Success,
+    /// It decides.
+    Judged(Judgement),
+    /// What the error's own words say decides, if they come within this time.
+    NeedsWords(Duration),
+}
+
+/// How long an error's words may take: the request waits to be moved on.
+const WORDS_WITHIN: Duration = Duration::from_millis(500);
+/// How long the words of a 403 may take. It refuses our key, or says that the money is gone, and either
+/// way nothing may be sent there any more: every moment in which neither is known is one in which the
+/// next request still chooses the endpoint. The wrong one of the two costs a first wait of another length.
+const REFUSAL_WITHIN: Duration = Duration::from_millis(100);
 
 /// How much a connection that did not come about weighs.
 const CONNECT_WEIGHT: u8 = 2;
 
 impl Judgement {
     const fn fails(cause: Cause, method: CheckMethod) -> Self {
-        Self { verdict: Verdict::Fail(Failure::new(cause, method)), moves_on: true, cooling: None }
+        let verdict = Verdict::Fail(Failure::new(cause, method));
+        Self { verdict, ..Self::SAYS_NOTHING }
     }
 
     /// Nothing is said of anybody.
-    pub const SAYS_NOTHING: Self = Self { verdict: Verdict::Neutral, moves_on: true, cooling: None };
+    pub const SAYS_NOTHING: Self =
+        Self { verdict: Verdict::Neutral, moves_on: true, cooling: None, lacks_model: false };
 
     /// The request's own fault: any endpoint would answer so.
-    const REQUESTS_FAULT: Self = Self { verdict: Verdict::Neutral, moves_on: false, cooling: None };
+    const REQUESTS_FAULT: Self = Self { moves_on: false, ..Self::SAYS_NOTHING };
+
+    /// The endpoint has no such model; another one may.
+    const LACKS_MODEL: Self = Self { lacks_model: true, ..Self::SAYS_NOTHING };
 
     const fn cools(cooling: Cooling) -> Self {
-        Self { verdict: Verdict::Neutral, moves_on: true, cooling: Some(cooling) }
+        Self { cooling: Some(cooling), ..Self::SAYS_NOTHING }
     }
 
     /// The same for a call that does not speak for the endpoint's health: only the connection and
@@ -53,58 +97,104 @@ impl Judgement {
     }
 }
 
-/// Judges by the head of an answer; none for a 2xx, whose body decides. `method` is what the exchange
-/// was: a check's method, or chat for a user's request.
-pub fn judge_status(
-    call: Call,
-    method: CheckMethod,
-    status: StatusCode,
-    headers: &HeaderMap,
-    now: Timestamp,
-) -> Option<Judgement> {
-    let judgement = match status.as_u16() {
-        200..=299 => return None,
-        401 | 403 => Judgement::fails(Cause::Auth, method),
-        402 => Judgement::fails(Cause::Quota, method),
-        429 => Judgement::cools(Cooling::of_rate_limit(headers, now)),
-        529 => Judgement::cools(Cooling::of_overload(headers, now)),
-        503 if headers.contains_key(RETRY_AFTER) => Judgement::cools(Cooling::of_overload(headers, now)),
-        300..=399 | 500..=599 => Judgement::fails(Cause::Server, method),
-        _ => Judgement::REQUESTS_FAULT,
-    };
-    Some(judgement.of_call(call))
+impl Head<'_> {
+    /// Judges by the head alone where that is enough: a refusal of our key must not wait for a body.
+    pub fn judge(&self) -> ByHead {
+        match self.status.as_u16() {
+            200..=299 => ByHead::Success,
+            403 => ByHead::NeedsWords(REFUSAL_WITHIN),
+            401 | 402 | 300..=399 => ByHead::Judged(self.judge_words(None)),
+            _ => ByHead::NeedsWords(WORDS_WITHIN),
+        }
+    }
+
+    /// Judges an answer that is no success, by what its error says where it says something.
+    pub fn judge_words(&self, error: Option<&ErrorText>) -> Judgement {
+        let by_words = error.and_then(|error| self.by_words(error));
+        by_words.unwrap_or_else(|| self.by_status()).of_call(self.call)
+    }
+
+    fn by_words(&self, error: &ErrorText) -> Option<Judgement> {
+        let status = self.status.as_u16();
+        if !(400..=599).contains(&status) || matches!(status, 401 | 402) {
+            return None;
+        }
+        match said_by_name(error) {
+            Some(Said::Money) => return Some(self.no_money()),
+            Some(Said::UnknownModel) => return Some(Judgement::LACKS_MODEL),
+            Some(Said::Overload) => {
+                return Some(Judgement::cools(Cooling::of_overload(self.headers, self.now)));
+            }
+            Some(Said::Wait) => return Some(self.rate_limited()),
+            // These are said of many things, of which the message tells more.
+            Some(Said::RateLimit | Said::Refusal | Said::Timeout | Said::Request) | None => {}
+        }
+        match status {
+            400 if message_says_money(error, Reading::Beginning) => Some(self.no_money()),
+            403 | 429 if message_says_money(error, Reading::Anywhere) => Some(self.no_money()),
+            404 if message_says_unknown_model(error) => Some(Judgement::LACKS_MODEL),
+            _ if said_by_name(error) == Some(Said::RateLimit) => Some(self.rate_limited()),
+            _ => None,
+        }
+    }
+
+    fn by_status(&self) -> Judgement {
+        match self.status.as_u16() {
+            401 | 403 => Judgement::fails(Cause::Auth, self.method),
+            402 => self.no_money(),
+            429 => self.rate_limited(),
+            529 => Judgement::cools(Cooling::of_overload(self.headers, self.now)),
+            503 if self.headers.contains_key(RETRY_AFTER) => {
+                Judgement::cools(Cooling::of_overload(self.headers, self.now))
+            }
+            300..=399 | 500..=599 => Judgement::fails(Cause::Server, self.method),
+            _ => Judgement::REQUESTS_FAULT,
+        }
+    }
+
+    fn rate_limited(&self) -> Judgement {
+        Judgement::cools(Cooling::of_rate_limit(self.headers, self.now))
+    }
+
+    /// The endpoint leaves service until the end that is announced, if one is.
+    fn no_money(&self) -> Judgement {
+        let announced = announced_wait(self.headers, self.now).max(exhausted_wait(self.headers, self.now));
+        let resets_in = announced.filter(|wait| *wait > Duration::ZERO).map(Ticks::from_duration);
+        let failure = Failure::new(Cause::Quota, self.method).until(resets_in);
+        Judgement { verdict: Verdict::Fail(failure), ..Judgement::SAYS_NOTHING }
+    }
 }
 
 /// Judges an error that came inside a 200, by its code, or by its type where the code says nothing.
 pub fn judge_error_event(error: &ErrorText, method: CheckMethod) -> Judgement {
-    let names = [error.code.as_deref(), error.kind.as_deref()];
-    let judged = names.into_iter().flatten().find_map(|name| judge_error_name(name, method));
-    judged.unwrap_or(Judgement::fails(Cause::Server, method))
+    judge_named(error, method).unwrap_or(Judgement::fails(Cause::Server, method))
 }
 
-fn judge_error_name(name: &str, method: CheckMethod) -> Option<Judgement> {
-    Some(match name {
-        "authentication_error" | "permission_error" | "invalid_api_key" => {
-            Judgement::fails(Cause::Auth, method)
-        }
-        "billing_error" | "insufficient_quota" | "credit_balance_exhausted" => {
-            Judgement::fails(Cause::Quota, method)
-        }
-        "rate_limit_error"
-        | "rate_limit_exceeded"
-        | "slow_down"
-        | "overloaded_error"
-        | "server_is_overloaded" => Judgement::cools(Cooling::Doubling(None)),
-        "invalid_request_error" | "not_found_error" | "request_too_large" => Judgement::REQUESTS_FAULT,
-        "timeout_error" => Judgement::fails(Cause::Timeout, method),
-        _ => return None,
+/// The same for one that came after content: where its words say nothing it is an answer that broke off.
+pub fn judge_error_after_content(error: &ErrorText) -> Judgement {
+    judge_named(error, CheckMethod::Chat).unwrap_or(Judgement::broken_off()).at_its_end()
+}
+
+fn judge_named(error: &ErrorText, method: CheckMethod) -> Option<Judgement> {
+    let said = said_by_name(error);
+    Some(match said {
+        Some(Said::Money) => Judgement::fails(Cause::Quota, method),
+        Some(Said::UnknownModel) => Judgement::LACKS_MODEL,
+        Some(Said::Overload | Said::Wait) => Judgement::cools(Cooling::Doubling(None)),
+        _ if message_says_money(error, Reading::Beginning) => Judgement::fails(Cause::Quota, method),
+        _ if message_says_unknown_model(error) => Judgement::LACKS_MODEL,
+        Some(Said::RateLimit) => Judgement::cools(Cooling::Doubling(None)),
+        Some(Said::Refusal) => Judgement::fails(Cause::Auth, method),
+        Some(Said::Timeout) => Judgement::fails(Cause::Timeout, method),
+        Some(Said::Request) => Judgement::REQUESTS_FAULT,
+        None => return None,
     })
 }
 
 /// No connection: nothing was sent, so the request goes on.
 pub fn failed_connect() -> Judgement {
     let failure = Failure::new(Cause::Network, CheckMethod::Network).weighing(CONNECT_WEIGHT);
-    Judgement { verdict: Verdict::Fail(failure), moves_on: true, cooling: None }
+    Judgement { verdict: Verdict::Fail(failure), ..Judgement::SAYS_NOTHING }
 }
 
 /// Sent, but no head in time: what found it out is the exchange itself. Whether the request goes on is the billing's matter.
@@ -140,71 +230,4 @@ impl Judgement {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn judged(call: Call, status: u16, retry_after: bool) -> Option<Judgement> {
-        let mut headers = HeaderMap::new();
-        if retry_after {
-            headers.insert(RETRY_AFTER, "3".parse().unwrap());
-        }
-        let status = StatusCode::from_u16(status).unwrap();
-        judge_status(call, CheckMethod::Chat, status, &headers, Timestamp::UNIX_EPOCH)
-    }
-
-    fn cause(judgement: Judgement) -> Option<Cause> {
-        match judgement.verdict {
-            Verdict::Fail(failure) => Some(failure.cause),
-            Verdict::Pass(_) | Verdict::Neutral => None,
-        }
-    }
-
-    #[test]
-    fn every_status_counts_as_the_table_says() {
-        let failing = [(401, Cause::Auth), (403, Cause::Auth), (402, Cause::Quota)];
-        let server = [500, 502, 503, 504, 520, 301, 302, 307, 308].map(|status| (status, Cause::Server));
-        for (status, expected) in failing.into_iter().chain(server) {
-            let judgement = judged(Call::Messages, status, false).unwrap();
-            assert_eq!((cause(judgement), judgement.moves_on), (Some(expected), true), "{status}");
-        }
-        for status in [400, 404, 405, 408, 409, 413, 422] {
-            assert_eq!(judged(Call::Messages, status, false), Some(Judgement::REQUESTS_FAULT), "{status}");
-        }
-        for (status, retry_after) in [(429, false), (429, true), (529, false), (503, true)] {
-            let judgement = judged(Call::Messages, status, retry_after).unwrap();
-            assert_eq!((judgement.verdict, judgement.moves_on), (Verdict::Neutral, true), "{status}");
-            assert!(judgement.cooling.is_some());
-        }
-        assert_eq!(judged(Call::Messages, 200, false), None);
-    }
-
-    #[test]
-    fn an_error_whose_code_is_unknown_is_judged_by_its_type() {
-        let judged = |code: Option<&str>, kind: &str| {
-            let error =
-                ErrorText { code: code.map(str::to_owned), kind: Some(kind.to_owned()), message: None };
-            judge_error_event(&error, CheckMethod::Chat)
-        };
-        let too_long = judged(Some("context_length_exceeded"), "invalid_request_error");
-        assert_eq!(too_long, Judgement::REQUESTS_FAULT);
-        assert_eq!(cause(judged(Some("invalid_api_key"), "invalid_request_error")), Some(Cause::Auth));
-        assert_eq!(cause(judged(Some("odd"), "odd")), Some(Cause::Server));
-        assert_eq!(judged(None, "overloaded_error").cooling, Some(Cooling::Doubling(None)));
-    }
-
-    #[test]
-    fn counting_tokens_speaks_for_the_connection() {
-        assert_eq!(cause(judge_lost().of_call(Call::CountTokens)), Some(Cause::Network));
-        assert_eq!(cause(judge_timeout().of_call(Call::Models)), Some(Cause::Timeout));
-    }
-
-    #[test]
-    fn counting_tokens_speaks_for_the_key_only() {
-        assert_eq!(cause(judged(Call::CountTokens, 401, false).unwrap()), Some(Cause::Auth));
-        for status in [402, 429, 500, 529] {
-            let judgement = judged(Call::CountTokens, status, false).unwrap();
-            assert_eq!((judgement.verdict, judgement.cooling), (Verdict::Neutral, None), "{status}");
-            assert!(judgement.moves_on);
-        }
-    }
-}
+mod tests;

@@ -3,11 +3,15 @@
 
 mod answer;
 mod call;
+mod coding;
 mod cooling;
 mod error_text;
 mod facts;
 mod json;
 mod judge;
+mod late_type;
+mod limits;
+mod names;
 mod renaming;
 mod session;
 mod sse;
@@ -15,11 +19,15 @@ mod stream;
 
 pub use answer::{Shape, shape_of_answer};
 pub use call::Call;
+pub use coding::{Beginning, INSPECTED_BYTES_MAX};
 pub use cooling::{Cooling, apply_cooldown};
 pub use error_text::ErrorText;
 pub use facts::RequestFacts;
 pub use json::TopLevel;
-pub use judge::{Judgement, failed_connect, judge_error_event, judge_lost, judge_status, judge_timeout};
+pub use judge::{
+    ByHead, Head, Judgement, failed_connect, judge_error_after_content, judge_error_event, judge_lost,
+    judge_timeout,
+};
 pub use renaming::with_model;
 pub use session::SessionClues;
 pub use sse::{Event, Splitter};

@@ -6,6 +6,8 @@
 
 use memchr::memchr2;
 
+use super::late_type::LateType;
+
 /// One event.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Event {
@@ -13,6 +15,9 @@ pub struct Event {
     pub name: Vec<u8>,
     /// The `data` lines, cut off at the splitter's limit.
     pub data: Vec<u8>,
+    /// The member `type` of data that were cut off, wherever in them it stands: relays that write the
+    /// members of an object in alphabetical order put it last.
+    pub late_type: Option<Vec<u8>>,
 }
 
 /// An incremental splitter. Its memory is bounded by the limit, whatever comes.
@@ -21,6 +26,10 @@ pub struct Splitter {
     limit_bytes: usize,
     line: Vec<u8>,
     event: Event,
+    /// Reads on in data that exceed the limit.
+    late_type: Option<LateType>,
+    /// Whether it has read the line that is being kept.
+    has_read_line: bool,
     has_fields: bool,
     after_cr: bool,
     at_start: bool,
@@ -33,15 +42,12 @@ impl Splitter {
             limit_bytes,
             line: Vec::new(),
             event: Event::default(),
+            late_type: None,
+            has_read_line: false,
             has_fields: false,
             after_cr: false,
             at_start: true,
         }
-    }
-
-    /// Lowers or raises the limit for what comes next.
-    pub fn set_limit(&mut self, limit_bytes: usize) {
-        self.limit_bytes = limit_bytes;
     }
 
     /// Takes up bytes and hands each event that they complete to `each`.
@@ -71,7 +77,25 @@ impl Splitter {
 
     fn keep(&mut self, part: &[u8]) {
         let room = self.limit_bytes.saturating_sub(self.line.len());
-        self.line.extend_from_slice(&part[..part.len().min(room)]);
+        let (kept, beyond) = part.split_at(part.len().min(room));
+        self.line.extend_from_slice(kept);
+        if !beyond.is_empty() {
+            self.read_beyond(beyond);
+        }
+    }
+
+    /// The line of data has become longer than is kept of it.
+    fn read_beyond(&mut self, beyond: &[u8]) {
+        let (name, value) = field(&self.line);
+        if name != b"data" {
+            return;
+        }
+        if !std::mem::replace(&mut self.has_read_line, true) {
+            self.late_type.get_or_insert_with(|| LateType::after(&self.event.data)).read(value);
+        }
+        if let Some(late_type) = &mut self.late_type {
+            late_type.read(beyond);
+        }
     }
 
     fn end_line(&mut self, each: &mut impl FnMut(&Event)) {
@@ -79,11 +103,14 @@ impl Splitter {
             self.line.drain(..3);
         }
         if self.line.is_empty() {
+            let late_type = self.late_type.take();
             if std::mem::take(&mut self.has_fields) {
+                self.event.late_type = late_type.and_then(LateType::found);
                 each(&self.event);
             }
             self.event.name.clear();
             self.event.data.clear();
+            self.event.late_type = None;
             return;
         }
         let line = std::mem::take(&mut self.line);
@@ -93,20 +120,24 @@ impl Splitter {
     }
 
     fn take_field(&mut self, line: &[u8]) {
-        let colon = memchr::memchr(b':', line).unwrap_or(line.len());
-        let value = line.get(colon + 1..).unwrap_or_default();
-        let value = value.strip_prefix(b" ").unwrap_or(value);
-        match &line[..colon] {
-            b"data" => {
-                if !self.event.data.is_empty() {
+        let has_read_line = std::mem::take(&mut self.has_read_line);
+        match field(line) {
+            (b"data", value) => {
+                let room = |data: &[u8]| self.limit_bytes.saturating_sub(data.len());
+                if !self.event.data.is_empty() && room(&self.event.data) > 0 {
                     self.event.data.push(b'\n');
                 }
-                let room = self.limit_bytes.saturating_sub(self.event.data.len());
-                self.event.data.extend_from_slice(&value[..value.len().min(room)]);
+                let room = room(&self.event.data);
+                let kept = value.len().min(room);
+                if !has_read_line && (kept < value.len() || self.late_type.is_some()) {
+                    self.late_type.get_or_insert_with(|| LateType::after(&self.event.data)).read(value);
+                }
+                self.event.data.extend_from_slice(&value[..kept]);
                 self.has_fields = true;
             }
-            b"event" => {
-                self.event.name = value.to_vec();
+            (b"event", value) => {
+                self.event.name.clear();
+                self.event.name.extend_from_slice(value);
                 self.has_fields = true;
             }
             _ => {}
@@ -114,8 +145,17 @@ impl Splitter {
     }
 }
 
+/// A line's name and value.
+fn field(line: &[u8]) -> (&[u8], &[u8]) {
+    let colon = memchr::memchr(b':', line).unwrap_or(line.len());
+    let value = line.get(colon + 1..).unwrap_or_default();
+    (&line[..colon], value.strip_prefix(b" ").unwrap_or(value))
+}
+
 #[cfg(test)]
 mod tests {
+    use proptest::strategy::Strategy;
+
     use super::*;
 
     fn split(parts: &[&[u8]]) -> Vec<(String, String)> {
@@ -163,7 +203,80 @@ mod tests {
         assert_eq!(seen, b"xxxxxxxxxx");
     }
 
+    #[test]
+    fn many_short_lines_of_one_event_take_no_memory() {
+        let mut splitter = Splitter::new(16);
+        for _ in 0..10_000 {
+            splitter.push(b"data:\ndata: x\n", |_| {});
+        }
+        assert!(splitter.event.data.capacity() <= 64);
+    }
+
+    #[test]
+    fn the_type_of_an_event_is_found_beyond_what_is_kept_of_it() {
+        let types = |parts: &[&[u8]]| {
+            let (mut splitter, mut types) = (Splitter::new(16), Vec::new());
+            for part in parts {
+                splitter.push(part, |event| types.push(event.late_type.clone()));
+            }
+            types
+        };
+        let stream = b"data: {\"a\":\"a long text\",\"type\":\"b\"}\n\n\
+            data: {\"a\":\ndata: {\"type\":\"x\"},\ndata: \"type\"\ndata: :\"late\"}\n\n\
+            data: {\"a\":1}\n\nevent: {\"a\":\"a long text\",\"type\":\"b\"}\n\n";
+        let expected = [Some(b"b".to_vec()), Some(b"late".to_vec()), None, None];
+        assert_eq!(types(&[stream]), expected);
+        for cut in 0..stream.len() {
+            assert_eq!(types(&[&stream[..cut], &stream[cut..]]), expected, "cut at {cut}");
+        }
+    }
+
+    /// The same over the whole stream at once, line by line, without a limit.
+    fn reference(stream: &str) -> Vec<(String, String)> {
+        let stream =
+            stream.strip_prefix('\u{feff}').unwrap_or(stream).replace("\r\n", "\n").replace('\r', "\n");
+        let (mut events, mut event) = (Vec::new(), None::<(String, String)>);
+        // The last piece is no line: no end came after it.
+        let lines: Vec<&str> = stream.split('\n').collect();
+        for line in &lines[..lines.len() - 1] {
+            if line.is_empty() {
+                events.extend(event.take());
+                continue;
+            }
+            let (name, value) = line.split_once(':').unwrap_or((line, ""));
+            let value = value.strip_prefix(' ').unwrap_or(value);
+            match name {
+                "event" => event.get_or_insert_default().0 = value.to_owned(),
+                "data" => {
+                    let data = &mut event.get_or_insert_default().1;
+                    if !data.is_empty() {
+                        data.push('\n');
+                    }
+                    data.push_str(value);
+                }
+                _ => {}
+            }
+        }
+        events
+    }
+
+    fn line() -> impl proptest::strategy::Strategy<Value = String> {
+        let pieces =
+            ["data", "event", "id", ":", " ", "x", "{}", "\n", "\r", "\r\n", "\n\n", "\u{feff}", "é"];
+        proptest::collection::vec(proptest::sample::select(pieces.to_vec()), 0..6)
+            .prop_map(|pieces| pieces.concat())
+    }
+
     proptest::proptest! {
+        #[test]
+        fn events_are_those_that_a_look_at_the_whole_stream_finds(
+            lines in proptest::collection::vec(line(), 0..12), chunk in 1usize..9,
+        ) {
+            let stream = lines.concat();
+            let chunks: Vec<&[u8]> = stream.as_bytes().chunks(chunk).collect();
+            assert_eq!(split(&chunks), reference(&stream));
+        }
+
         #[test]
         fn any_bytes_split_alike_however_they_are_cut(
             bytes in proptest::collection::vec(proptest::sample::select(b"ab:\r\n dataevent".to_vec()), 0..80),

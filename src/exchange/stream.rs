@@ -1,13 +1,10 @@
 //! What the events of a streamed answer mean: where its content begins, whether it ended.
 
+use std::borrow::Cow;
+
 use super::json::{TopLevel, as_string};
 use super::sse::{Event, Splitter};
-use super::{Call, ErrorText};
-
-/// How much of an event is kept before the content begins: enough to see whether it carries output.
-const INSPECTED_BYTES_MAX: usize = 8 * 1024;
-/// How much is kept after it: enough to see `[DONE]` and the type of an event.
-const GLANCED_BYTES_MAX: usize = 256;
+use super::{Call, ErrorText, INSPECTED_BYTES_MAX};
 
 /// What the bytes so far have shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +26,13 @@ pub struct StreamWatch {
     has_ended: bool,
 }
 
+/// Whether content has come: from then on no event is looked into for it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Beginning,
+    Content,
+}
+
 enum Meaning {
     Nothing,
     Content,
@@ -46,18 +50,17 @@ impl StreamWatch {
     pub fn push(&mut self, bytes: &[u8]) -> Progress {
         let call = self.call;
         let (mut content, mut ended, mut error) = (self.has_content, self.has_ended, None);
-        self.splitter.push(bytes, |event| match meaning(call, event) {
-            Meaning::Nothing => {}
-            Meaning::Content => content = true,
-            Meaning::End => ended = true,
-            Meaning::Error(text) => error = error.take().or(Some(text)),
+        self.splitter.push(bytes, |event| {
+            let phase = if content { Phase::Content } else { Phase::Beginning };
+            match meaning(call, event, phase) {
+                Meaning::Nothing => {}
+                Meaning::Content => content = true,
+                Meaning::End => (content, ended) = (true, true),
+                Meaning::Error(text) => error = error.take().or(Some(text)),
+            }
         });
-        let began = (content || ended) && !self.has_content;
-        self.has_content = content || ended;
+        self.has_content = content;
         self.has_ended = ended;
-        if began {
-            self.splitter.set_limit(GLANCED_BYTES_MAX);
-        }
         match error {
             Some(error) => Progress::Error(error),
             None if self.has_content => Progress::Content,
@@ -78,22 +81,26 @@ impl StreamWatch {
     }
 }
 
-fn meaning(call: Call, event: &Event) -> Meaning {
+fn meaning(call: Call, event: &Event, phase: Phase) -> Meaning {
     match call {
         Call::Messages => of_messages(event),
         Call::Responses => of_responses(event),
-        Call::ChatCompletions | Call::Completions => of_chunks(event),
+        Call::ChatCompletions | Call::Completions => of_chunks(event, phase),
         Call::CountTokens | Call::Embeddings | Call::Models | Call::Other => Meaning::Content,
     }
 }
 
-/// The type stands in the event's name and, in the data, in the member `type`; relays drop the first.
-fn type_of(event: &Event) -> Option<String> {
-    if !event.name.is_empty() {
-        return String::from_utf8(event.name.clone()).ok();
+/// The type stands in the event's name and, in the data, in the member `type`; relays drop the first, or
+/// write what a nameless event is called (WHATWG HTML §9.2.6).
+fn type_of(event: &Event) -> Option<Cow<'_, str>> {
+    if !event.name.is_empty() && event.name != b"message" {
+        return std::str::from_utf8(&event.name).ok().map(Cow::Borrowed);
+    }
+    if let Some(late_type) = &event.late_type {
+        return std::str::from_utf8(late_type).ok().map(Cow::Borrowed);
     }
     let (_, value) = TopLevel::of(&event.data).find(|(name, _)| *name == b"type")?;
-    as_string(value)
+    as_string(value).map(Cow::Owned)
 }
 
 fn of_messages(event: &Event) -> Meaning {
@@ -136,17 +143,24 @@ fn stated_error(data: &[u8]) -> ErrorText {
     })
 }
 
-fn of_chunks(event: &Event) -> Meaning {
+fn of_chunks(event: &Event, phase: Phase) -> Meaning {
     if event.data == b"[DONE]" {
         return Meaning::End;
     }
-    if let Some(error) = ErrorText::of(&event.data) {
-        return Meaning::Error(error);
+    let mut choices = None;
+    for (name, value) in TopLevel::of(&event.data) {
+        match name {
+            b"error" => {
+                if let Some(error) = ErrorText::of(&event.data) {
+                    return Meaning::Error(error);
+                }
+            }
+            b"choices" => choices = Some(value),
+            _ => {}
+        }
     }
-    let Some((_, choices)) = TopLevel::of(&event.data).find(|(name, _)| *name == b"choices") else {
-        return Meaning::Nothing;
-    };
-    if has_output(choices) { Meaning::Content } else { Meaning::Nothing }
+    let has_output = phase == Phase::Beginning && choices.is_some_and(has_output);
+    if has_output { Meaning::Content } else { Meaning::Nothing }
 }
 
 /// Whether a chunk's choices carry output: `delta` with anything in it but a role, or `text`.
@@ -245,4 +259,74 @@ mod tests {
         let parts = ["event: content_block_delta\ndata: {}\n\n", "event: message_delta\ndata: {}\n\n"];
         assert!(!watch(Call::Messages, &parts).1);
     }
+
+    #[test]
+    fn a_response_that_ended_without_output_ended_properly() {
+        for end in ["response.completed", "response.incomplete"] {
+            let event = format!("event: {end}\ndata: {{\"type\":\"{end}\"}}\n\n");
+            let created = "event: response.created\ndata: {}\n\n";
+            let (progress, ended) = watch(Call::Responses, &[created, &event]);
+            assert_eq!((progress, ended), (vec![Progress::Waiting, Progress::Content], true), "{end}");
+        }
+    }
+
+    #[test]
+    fn the_type_of_an_event_without_a_name_is_found_wherever_it_stands() {
+        let long = "x".repeat(2 * INSPECTED_BYTES_MAX);
+        for padding in ["", "short", &long] {
+            for name in ["", "event: message\n"] {
+                let delta = "data: {\"type\":\"response.output_text.delta\",\"delta\":\"x\"}\n\n";
+                let last = format!(
+                    "{name}data: {{\"response\":{{\"output\":\"{padding}\"}},\"type\":\"response.completed\"}}\n\n"
+                );
+                assert!(watch(Call::Responses, &[delta, &last]).1, "{} bytes before it", padding.len());
+            }
+        }
+    }
+
+    #[test]
+    fn an_error_after_content_is_read_in_full() {
+        let padding = "x".repeat(1000);
+        let delta = "data: {\"choices\":[{\"delta\":{\"content\":\"x\"}}]}\n\n";
+        let error =
+            format!("data: {{\"error\":{{\"message\":\"{padding}\",\"code\":\"insufficient_quota\"}}}}\n\n");
+        let (progress, _) = watch(Call::ChatCompletions, &[delta, &error]);
+        assert!(
+            matches!(&progress[1], Progress::Error(error) if error.code.as_deref() == Some("insufficient_quota"))
+        );
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn where_a_stream_is_cut_changes_nothing_of_what_it_means(
+            call in proptest::sample::select(vec![Call::Messages, Call::ChatCompletions, Call::Responses]),
+            events in proptest::collection::vec(proptest::sample::select(EVENTS.to_vec()), 0..6),
+            chunk in 1usize..40,
+        ) {
+            let stream = events.concat();
+            let meaning = |chunks: &mut dyn Iterator<Item = &[u8]>| {
+                let (mut watch, mut error) = (StreamWatch::new(call), None);
+                for chunk in chunks {
+                    if let Progress::Error(text) = watch.push(chunk) {
+                        error.get_or_insert(text);
+                    }
+                }
+                (watch.has_content(), error, watch.ends_here())
+            };
+            let whole = meaning(&mut std::iter::once(stream.as_bytes()));
+            assert_eq!(meaning(&mut stream.as_bytes().chunks(chunk)), whole);
+        }
+    }
+
+    const EVENTS: [&str; 9] = [
+        "event: content_block_delta\ndata: {\"type\":\"content_block_delta\"}\n\n",
+        "event: message_stop\ndata: {}\r\n\r\n",
+        "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\"}}\n\n",
+        "data: {\"choices\":[{\"delta\":{\"content\":\"hi\"}}]}\n\n",
+        "data: {\"error\":{\"code\":\"insufficient_quota\"}}\n\n",
+        "data: [DONE]\n\n",
+        "data: {\"type\":\"response.completed\"}\n\n",
+        "data: {\"type\":\"response.output_text.delta\"}\n\n: ping\n\n",
+        "data: {\"type\":\"response.failed\",\"response\":{\"error\":{\"code\":\"server_is_overloaded\"}}}\r\r",
+    ];
 }

@@ -17,8 +17,8 @@ use crate::clock::Stopwatch;
 use crate::cluster::{Attempt, Endpoint};
 use crate::config::{ClusterSettings, Protocol};
 use crate::exchange::{
-    Call, ErrorText, Judgement, apply_cooldown, failed_connect, judge_error_event, judge_lost, judge_status,
-    judge_timeout,
+    ByHead, Call, Cooling, ErrorText, Head, Judgement, apply_cooldown, failed_connect, judge_error_event,
+    judge_lost, judge_timeout,
 };
 use crate::upstream::{Connection, ReplayBody, Returned, SendError};
 
@@ -187,7 +187,8 @@ impl Check {
         let (parts, body) = response.into_parts();
         let status = parts.status;
         let now = self.attempt.cluster().clock.shown_now();
-        let judged = judge_status(Call::Messages, CheckMethod::Chat, status, &parts.headers, now);
+        let head =
+            Head { call: Call::Messages, method: CheckMethod::Chat, status, headers: &parts.headers, now };
         match self.method {
             CheckMethod::Network if !is_refusal(status) => return Meaning::Passed,
             CheckMethod::ModelList if lacks_model_list(status) => return Meaning::NoModelList,
@@ -198,9 +199,15 @@ impl Check {
             Err(error) => return Meaning::Judged(judge_lost(), format!("the answer broke off: {error}")),
         };
         connection.give_back();
-        if let Some(judgement) = judged {
-            let line = ErrorText::of(&body).map_or_else(String::new, |error| format!(" {}", error.line()));
-            return Meaning::Judged(judgement, format!("{}{line}", status.as_u16()));
+        if head.judge() != ByHead::Success {
+            let error = ErrorText::of(&body);
+            let line = error.as_ref().map_or_else(String::new, |error| format!(" {}", error.line()));
+            return Meaning::Judged(head.judge_words(error.as_ref()), format!("{}{line}", status.as_u16()));
+        }
+        if let Some(cooling) = Cooling::of_success(head.call, head.headers, now)
+            && self.method == CheckMethod::Chat
+        {
+            apply_cooldown(self.attempt.endpoint(), cooling, self.attempt.cluster().clock.now());
         }
         match self.method {
             CheckMethod::Chat => judge_chat(&body, self.attempt.endpoint().settings.protocol, code),

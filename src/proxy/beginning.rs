@@ -3,15 +3,14 @@
 use std::time::Duration;
 
 use qcc_fsm::CheckMethod;
-use serde::de::IgnoredAny;
 use tokio::time::timeout;
 
-use super::held::{Held, INSPECTED_BYTES_MAX};
+use super::held::{Held, is_whole};
 use super::relay::{Watch, Watched};
 use crate::config::ClusterSettings;
 use crate::exchange::{
-    Call, ErrorText, Judgement, Progress, Shape, StreamWatch, judge_error_event, judge_timeout,
-    shape_of_answer,
+    Call, ErrorText, INSPECTED_BYTES_MAX, Judgement, Progress, Shape, StreamWatch, judge_error_event,
+    judge_timeout, shape_of_answer,
 };
 
 /// The most bytes of a stream that are held back before its content begins.
@@ -35,7 +34,7 @@ pub(super) async fn begin_stream(
             Shape::Error(error) => {
                 return Err((error_judged(&error), format!("200 with an error: {}", error.line()), false));
             }
-            Shape::Answer | Shape::Foreign | Shape::Unclear => {
+            Shape::Answer | Shape::Foreign | Shape::Unclear | Shape::Hidden => {
                 "200 without the event stream that was asked for"
             }
         };
@@ -99,7 +98,7 @@ pub(super) async fn begin_whole(held: &mut Held, call: Call, patience: Duration)
         return Ok(());
     }
     match shape {
-        Shape::Answer => Ok(()),
+        Shape::Answer | Shape::Hidden => Ok(()),
         Shape::Error(error) => {
             Err((error_judged(&error), format!("200 with an error: {}", error.line()), false))
         }
@@ -110,18 +109,25 @@ pub(super) async fn begin_whole(held: &mut Held, call: Call, patience: Duration)
     }
 }
 
-/// Reads an answer until its shape shows: where the network cuts it says nothing of it.
+/// Reads an answer until its shape shows: where the network cuts it says nothing of it. An object that
+/// has shown nothing in all that is looked at counts as an answer: what it is stands further on.
 async fn read_to_shape(held: &mut Held, call: Call) -> Result<Shape, hyper::Error> {
     held.read_beginning().await?;
     loop {
         let beginning = held.beginning();
-        let shape = shape_of_answer(call, &beginning, held.is_compressed());
+        let shape = shape_of_answer(call, &beginning);
         let is_seen = match shape {
             Shape::Answer | Shape::Foreign => true,
-            Shape::Error(_) => serde_json::from_slice::<IgnoredAny>(&beginning).is_ok(),
-            Shape::Unclear => false,
+            Shape::Error(_) => is_whole(beginning.text()),
+            Shape::Unclear | Shape::Hidden => false,
         };
-        if is_seen || beginning.len() >= INSPECTED_BYTES_MAX || held.read_on().await?.is_none() {
+        if is_seen {
+            return Ok(shape);
+        }
+        if held.prefix_bytes() >= INSPECTED_BYTES_MAX {
+            return Ok(if shape == Shape::Unclear { Shape::Answer } else { shape });
+        }
+        if held.read_on().await?.is_none() {
             return Ok(shape);
         }
     }

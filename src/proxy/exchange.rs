@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use hyper::Response;
 use hyper::body::Incoming;
+use jiff::Timestamp;
 use qcc_fsm::{Cause, CheckMethod, Verdict};
 use tokio::time::timeout;
 
@@ -15,7 +16,7 @@ use crate::clock::Stopwatch;
 use crate::cluster::{Attempt, Endpoint};
 use crate::config::{Billing, ClusterSettings, RetryAmbiguous};
 use crate::exchange::{
-    Call, Judgement, apply_cooldown, failed_connect, judge_lost, judge_status, judge_timeout,
+    ByHead, Call, Cooling, Head, Judgement, apply_cooldown, failed_connect, judge_lost, judge_timeout,
 };
 use crate::upstream::{Connection, Returned, SendError};
 
@@ -57,18 +58,32 @@ pub(super) async fn exchange(
             return if may_repeat { Exchanged::Failed(None) } else { Exchanged::Lost };
         }
     };
-    let held = Held::new(response, connection, endpoint.name());
-    let shown_now = attempt.cluster().clock.shown_now();
-    let judged = judge_status(incomer.call, CheckMethod::Chat, held.status(), held.headers(), shown_now);
-    match judged {
-        Some(judgement) => refused(attempt, held, judgement, incomer.call).await,
-        None => {
+    let mut held = Held::new(response, connection, endpoint.name());
+    let now = attempt.cluster().clock.shown_now();
+    let by_head = head_of(&held, incomer.call, now).judge();
+    match by_head {
+        ByHead::Success => {
+            if let Some(cooling) = Cooling::of_success(incomer.call, held.headers(), now) {
+                apply_cooldown(&endpoint, cooling, attempt.cluster().clock.now());
+            }
             let model = incomer.facts.model.clone().filter(|_| incomer.call.names_chat_model());
             let watched =
                 Watched { attempt, watch: Watch::Whole, stopwatch, model, latency: None, content_by: None };
             accepted(watched, held, incomer, settings).await
         }
+        ByHead::Judged(judgement) => refused_by_head(attempt, held, judgement, incomer).await,
+        ByHead::NeedsWords(within) => {
+            let error = held.read_error(within).await;
+            let judgement = head_of(&held, incomer.call, now).judge_words(error.as_ref());
+            let line = held.error_line(error.as_ref());
+            settle(&mut attempt, &judgement, Some(line));
+            refused(&attempt, held, judgement, incomer)
+        }
     }
+}
+
+fn head_of(held: &Held, call: Call, now: Timestamp) -> Head<'_> {
+    Head { call, method: CheckMethod::Chat, status: held.status(), headers: held.headers(), now }
 }
 
 enum Sent {
@@ -142,21 +157,44 @@ fn may_repeat(call: Call, endpoint: &Endpoint, allowed: RetryAmbiguous) -> bool 
         }
 }
 
-/// An answer whose status is no success. The verdict is given before anything else is read.
-async fn refused(mut attempt: Attempt, mut held: Held, judgement: Judgement, call: Call) -> Exchanged {
+/// How long the words of an error that is judged already may take: they are only shown.
+const SHOWN_WORDS_WITHIN: Duration = Duration::from_millis(500);
+
+/// An answer whose status alone decides: the verdict is given before anything else is read.
+async fn refused_by_head(
+    mut attempt: Attempt,
+    mut held: Held,
+    judgement: Judgement,
+    incomer: &Incomer,
+) -> Exchanged {
+    settle(&mut attempt, &judgement, None);
+    let error = held.read_error(SHOWN_WORDS_WITHIN).await;
+    if judgement.speaks_of_endpoint() {
+        attempt.endpoint().note_error(&held.error_line(error.as_ref()));
+    }
+    refused(&attempt, held, judgement, incomer)
+}
+
+/// What becomes of a request that was answered with an error.
+fn refused(attempt: &Attempt, held: Held, judgement: Judgement, incomer: &Incomer) -> Exchanged {
+    let call = incomer.call;
     let is_refusal_of_key =
         matches!(judgement.verdict, Verdict::Fail(failure) if failure.cause == Cause::Auth);
-    settle(&mut attempt, &judgement, None);
-    let line = held.error_line().await;
-    if judgement.speaks_of_endpoint() {
-        attempt.endpoint().note_error(&line);
-    }
+    skip_model(attempt, &judgement, incomer);
     match judgement.moves_on && (call.is_at_home_anywhere() || is_refusal_of_key) {
         // The client's own credential was not refused, and a client that thinks so asks its user to log in.
         true if is_refusal_of_key && !call.is_at_home_anywhere() => Exchanged::Unservable,
         true if is_refusal_of_key => Exchanged::Failed(None),
         true => Exchanged::Failed(Some(Box::new(held))),
         false => Exchanged::Answer(Box::new(held), None),
+    }
+}
+
+/// The endpoint has said that it has no such model: others are asked for it for a while.
+fn skip_model(attempt: &Attempt, judgement: &Judgement, incomer: &Incomer) {
+    let model = incomer.facts.model.as_deref().filter(|_| incomer.call.is_at_home_anywhere());
+    if let (true, Some(model)) = (judgement.lacks_model, model) {
+        attempt.endpoint().vitals.skipped_models.skip(model, attempt.cluster().clock.now());
     }
 }
 
@@ -182,6 +220,7 @@ async fn accepted(
         }
         Err((judgement, text, was_lost)) => {
             settle(&mut watched.attempt, &judgement, Some(text));
+            skip_model(&watched.attempt, &judgement, incomer);
             let endpoint = watched.attempt.endpoint();
             if was_lost && !may_repeat(incomer.call, endpoint, settings.retry_ambiguous) {
                 Exchanged::Lost

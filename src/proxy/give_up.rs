@@ -13,6 +13,7 @@ use super::held::Held;
 use super::outgoing::OutgoingBody;
 use crate::cluster::Wanted;
 use crate::config::ClusterSettings;
+use crate::text::printable;
 
 impl Proxy {
     /// The last answer of an upstream where there is one, else an answer of our own that names each
@@ -74,6 +75,10 @@ impl Proxy {
                 continue;
             } else if !endpoint.serves(wanted.protocol, wanted.model.as_deref()) {
                 "does not serve this model".to_owned()
+            } else if let Some(model) = wanted.model.as_deref()
+                && endpoint.vitals.skipped_models.contains(model, now)
+            {
+                format!("does not have model {}", printable(model))
             } else if !word.is_available() && !word.is_sidelined() {
                 "is taken out of use".to_owned()
             } else if let Some(cause) = word.cause {

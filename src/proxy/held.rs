@@ -9,16 +9,11 @@ use hyper::body::{Body, Incoming};
 use hyper::http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION, SET_COOKIE};
 use hyper::http::response::Parts;
 use hyper::{Response, StatusCode};
+use serde::de::IgnoredAny;
 use tokio::time::timeout;
 
-use crate::exchange::ErrorText;
+use crate::exchange::{Beginning, ErrorText, INSPECTED_BYTES_MAX};
 use crate::upstream::{Returned, strip_hop_by_hop};
-
-/// How much of an error's or an answer's beginning is read before it is judged.
-pub(super) const INSPECTED_BYTES_MAX: usize = 8 * 1024;
-/// How long the rest of a short error body may take: it only serves to show what it says, and the request
-/// waits to be moved on.
-const ERROR_BODY_WITHIN: Duration = Duration::from_millis(500);
 
 /// The head of an answer, what came of its body, and the rest to come.
 pub struct Held {
@@ -117,30 +112,35 @@ impl Held {
         self.prefix.iter().map(Bytes::len).sum()
     }
 
-    /// The beginning of the body in one piece, 8 KiB of it at most.
-    pub fn beginning(&self) -> Vec<u8> {
+    /// What can be seen of the beginning of the body, 8 KiB of it at most.
+    pub fn beginning(&self) -> Beginning {
         let mut beginning = Vec::with_capacity(self.prefix_bytes().min(INSPECTED_BYTES_MAX));
         for chunk in &self.prefix {
             let room = INSPECTED_BYTES_MAX - beginning.len();
             beginning.extend_from_slice(&chunk[..chunk.len().min(room)]);
         }
-        beginning
+        Beginning::of(beginning, self.headers())
     }
 
-    /// Reads the beginning of an error's body and gives what it says: the status, and the error's own
-    /// words where it has some.
-    pub async fn error_line(&mut self) -> String {
+    /// Reads the beginning of an error's body, for this long at most, and gives what it says.
+    pub async fn read_error(&mut self, within: Duration) -> Option<ErrorText> {
         let reading = async {
-            while self.prefix_bytes() < INSPECTED_BYTES_MAX && matches!(self.read_on().await, Ok(Some(_))) {}
+            while self.prefix_bytes() < INSPECTED_BYTES_MAX
+                && matches!(self.read_on().await, Ok(Some(_)))
+                && !is_whole(self.beginning().text())
+            {}
         };
-        let _ = timeout(ERROR_BODY_WITHIN, reading).await;
+        let _ = timeout(within, reading).await;
+        ErrorText::of(self.beginning().text())
+    }
+
+    /// The status, and the error's own words where it has some.
+    pub fn error_line(&self, error: Option<&ErrorText>) -> String {
         let status = self.status();
-        match ErrorText::of(&self.beginning()) {
-            Some(error) if !self.is_compressed() => format!("{} {}", status.as_u16(), error.line()),
-            _ => status.canonical_reason().map_or_else(
-                || status.as_u16().to_string(),
-                |reason| format!("{} {reason}", status.as_u16()),
-            ),
+        match (error, status.canonical_reason()) {
+            (Some(error), _) => format!("{} {}", status.as_u16(), error.line()),
+            (None, Some(reason)) => format!("{} {reason}", status.as_u16()),
+            (None, None) => status.as_u16().to_string(),
         }
     }
 
@@ -175,4 +175,9 @@ impl Held {
         *head.headers_mut() = headers;
         head
     }
+}
+
+/// Whether this is a whole JSON text, so that nothing more is waited for.
+pub(super) fn is_whole(text: &[u8]) -> bool {
+    serde_json::from_slice::<IgnoredAny>(text).is_ok()
 }

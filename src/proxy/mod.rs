@@ -15,6 +15,7 @@ mod outgoing;
 mod relay;
 mod request;
 
+pub use framing::{Follower, Stop};
 pub use guard::is_addressed_to;
 pub use listen::serve;
 

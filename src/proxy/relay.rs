@@ -17,7 +17,9 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::held::Held;
 use crate::clock::Stopwatch;
 use crate::cluster::Attempt;
-use crate::exchange::{Judgement, Progress, StreamWatch, judge_error_event, judge_timeout};
+use crate::exchange::{
+    Judgement, Progress, StreamWatch, judge_error_after_content, judge_error_event, judge_timeout,
+};
 use crate::upstream::Returned;
 
 /// The answer broke off; the client's connection is to be aborted.
@@ -160,8 +162,12 @@ impl Relay {
             Progress::Content => {}
             Progress::Error(error) => {
                 // Its bytes are forwarded like any others; then the connection is aborted.
-                let method = qcc_fsm::CheckMethod::Chat;
-                self.fail(judge_error_event(&error, method).at_its_end(), &error.line());
+                let judgement = if stream.has_content() {
+                    judge_error_after_content(&error)
+                } else {
+                    judge_error_event(&error, qcc_fsm::CheckMethod::Chat).at_its_end()
+                };
+                self.fail(judgement, &error.line());
             }
         }
     }

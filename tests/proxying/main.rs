@@ -5,11 +5,15 @@
 mod support;
 
 mod choosing;
+mod encoded;
 mod failover;
 mod framing;
 mod headers;
 mod local;
 mod model_map;
+mod models;
+mod money;
+mod rate_limits;
 mod streams;
 mod unavailable;
 

@@ -223,3 +223,36 @@ async fn an_overload_after_content_is_not_counted_as_too_late() {
     let counted = (&after["requests"]["neutral"], &after["requests"]["stale"]);
     assert_eq!(counted, (&1.into(), &0.into()), "{after:#}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_error_event_after_content_that_says_nothing_is_a_broken_stream() {
+    let a = Upstream::start(llm::on_post(|_| {
+        let events = llm::message_events(&["of-a"]);
+        let error = llm::anthropic_error("api_error", "Internal server error");
+        Answer::events(&events[..EVENTS_BEFORE_CONTENT + 1]).chunk(format!("event: error\ndata: {error}\n\n"))
+    }));
+    let (qcc, client) = started(two(&a, &Upstream::healthy()));
+    let reply = client.ask_streamed("broken").await;
+    // Both may come at once, before anything was shown: then another endpoint serves.
+    assert!(reply.endpoint() == "b" || !reply.whole, "{reply:?}");
+    qcc.endpoint_when("a", "has failed", |a| a["requests"]["failed"] == 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_events_of_a_relay_that_names_none_and_sorts_their_members_end_properly() {
+    let sorted = |event: &str| {
+        // serde_json's map is sorted, so that `type` comes after `response` and `delta`.
+        let event: std::collections::BTreeMap<String, serde_json::Value> =
+            serde_json::from_str(event.split_once("data: ").unwrap().1).unwrap();
+        format!("data: {}\n\n", serde_json::to_string(&event).unwrap())
+    };
+    let long = "long ".repeat(10_000);
+    let events: Vec<String> = llm::response_events(&[&long]).iter().map(|event| sorted(event)).collect();
+    let whole = events.concat();
+    let o = Upstream::start(llm::on_post(move |_| Answer::events(&events)));
+    let (qcc, client) = started(super::Cluster::tiers([super::Endpoint::new("o", &o).openai()]));
+    let request = client.post("/v1/responses", &llm::streamed(llm::response("sorted")));
+    assert_eq!(exchange(request).await.expect_from("o").text(), whole);
+    let after = qcc.endpoint_when("o", "has passed", |o| o["requests"]["passed"] == 1).await;
+    assert_eq!(after["failures"], 0);
+}

@@ -72,7 +72,7 @@ impl Refusal {
 
 /// Where following a connection came to a stop, for good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stop {
+pub enum Stop {
     /// At a head.
     Head(Refusal),
     /// In a body whose chunks are malformed.
@@ -89,16 +89,20 @@ enum Place {
 
 /// Follows the requests of a connection.
 #[derive(Debug)]
-struct Follower {
+pub struct Follower {
     place: Place,
 }
 
-impl Follower {
-    fn new() -> Self {
+impl Default for Follower {
+    /// At the beginning of a connection.
+    fn default() -> Self {
         Self { place: Place::Head(Head::default()) }
     }
+}
 
-    fn stopped(&self) -> Option<Stop> {
+impl Follower {
+    /// Where it came to a stop, if it did.
+    pub fn stopped(&self) -> Option<Stop> {
         match self.place {
             Place::Stopped(stop) => Some(stop),
             Place::Head(_) | Place::Length { .. } | Place::Chunks(_) => None,
@@ -115,7 +119,7 @@ impl Follower {
 
     /// How many of these bytes may be passed on. Unless it stopped, the rest is an incomplete head,
     /// with which the next call's bytes must begin.
-    fn follow(&mut self, bytes: &[u8]) -> usize {
+    pub fn follow(&mut self, bytes: &[u8]) -> usize {
         let mut passed = 0;
         loop {
             let rest = &bytes[passed..];

@@ -50,7 +50,7 @@ impl<S> Guarded<S> {
     pub fn new(stream: S) -> Self {
         Self {
             stream,
-            follower: Follower::new(),
+            follower: Follower::default(),
             held: Vec::new(),
             cleared: 0,
             refusals: Refusals::default(),

@@ -15,7 +15,7 @@ use super::refused::HEADS;
 
 /// The request lines of the heads that the guard takes, coming byte by byte.
 fn taken(bytes: &[u8]) -> Vec<String> {
-    let (mut follower, mut passed, mut heads) = (Follower::new(), 0, Vec::new());
+    let (mut follower, mut passed, mut heads) = (Follower::default(), 0, Vec::new());
     for end in 1..=bytes.len() {
         let at_head = matches!(follower.place, Place::Head(_));
         let more = follower.follow(&bytes[passed..end]);

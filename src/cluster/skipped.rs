@@ -1,0 +1,105 @@
+//! The models that an endpoint has said it does not have.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard};
+
+use qcc_fsm::{Tick, Ticks};
+
+/// How long an endpoint is not asked for a model again.
+const SKIPPED_FOR: Ticks = Ticks::from_secs(5 * 60);
+/// How many models of an endpoint are kept in mind; of more, those that said so last.
+const MODELS_MAX: usize = 64;
+/// A longer name is none that an upstream would know, and is not kept.
+const NAME_BYTES_MAX: usize = 256;
+
+/// A bounded table of models and the moments until which they are skipped.
+#[derive(Default)]
+pub struct SkippedModels {
+    /// The last of those moments. Relaxed: it only spares a look into the table, and a request that
+    /// misses a model just added asks for it once more.
+    until: AtomicU64,
+    models: Mutex<Vec<Skipped>>,
+}
+
+struct Skipped {
+    model: String,
+    until: Tick,
+}
+
+impl SkippedModels {
+    /// Skips a model for 5 minutes.
+    pub fn skip(&self, model: &str, now: Tick) {
+        if model.len() > NAME_BYTES_MAX {
+            return;
+        }
+        let until = now + SKIPPED_FOR;
+        let mut models = self.models();
+        models.retain(|skipped| now < skipped.until && skipped.model != model);
+        // They stand in the order in which they end.
+        if models.len() == MODELS_MAX {
+            models.remove(0);
+        }
+        models.push(Skipped { model: model.to_owned(), until });
+        self.until.store(until.0, Ordering::Relaxed);
+    }
+
+    /// Whether it is skipped now: one relaxed load while nothing is.
+    pub fn contains(&self, model: &str, now: Tick) -> bool {
+        now < Tick(self.until.load(Ordering::Relaxed))
+            && self.models().iter().any(|skipped| now < skipped.until && skipped.model == model)
+    }
+
+    /// Forgets them all: an operator's reset.
+    pub fn clear(&self) {
+        self.models().clear();
+    }
+
+    fn models(&self) -> MutexGuard<'_, Vec<Skipped>> {
+        // A panic while one is pushed leaves whole entries.
+        self.models.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Tick = Tick::from_secs(1_000);
+
+    #[test]
+    fn a_model_is_skipped_for_five_minutes_and_no_other_with_it() {
+        let skipped = SkippedModels::default();
+        skipped.skip("x", NOW);
+        assert!(skipped.contains("x", NOW) && !skipped.contains("y", NOW));
+        assert!(skipped.contains("x", NOW + Ticks::from_secs(299)));
+        assert!(!skipped.contains("x", NOW + Ticks::from_secs(300)));
+    }
+
+    #[test]
+    fn one_that_ends_is_not_kept_by_one_that_came_later() {
+        let skipped = SkippedModels::default();
+        skipped.skip("x", NOW);
+        skipped.skip("y", NOW + Ticks::from_secs(200));
+        let later = NOW + Ticks::from_secs(301);
+        assert!(!skipped.contains("x", later) && skipped.contains("y", later));
+    }
+
+    #[test]
+    fn a_reset_forgets_them() {
+        let skipped = SkippedModels::default();
+        skipped.skip("x", NOW);
+        skipped.clear();
+        assert!(!skipped.contains("x", NOW));
+    }
+
+    #[test]
+    fn the_table_is_bounded_in_length_and_in_its_names() {
+        let skipped = SkippedModels::default();
+        for number in 0..1_000 {
+            skipped.skip(&format!("m{number}"), NOW);
+        }
+        skipped.skip(&"x".repeat(NAME_BYTES_MAX + 1), NOW);
+        assert_eq!(skipped.models().len(), MODELS_MAX);
+        assert!(skipped.contains("m999", NOW) && !skipped.contains("m0", NOW));
+    }
+}
