@@ -88,10 +88,10 @@ impl Search<'_> {
             let distance = key.distance_to(id, endpoint.settings.weight);
             let may_be_nearer_than =
                 |kept: &Option<Near<'_>>| kept.is_none_or(|(best, _)| distance.lower_bound() < best);
-            let may_be_home = may_be_nearer_than(&nearest.home);
+            let may_be_home = may_be_nearer_than(&nearest.home) && self.is_served_by(endpoint);
             let may_serve = may_be_nearer_than(&nearest.eligible) && self.is_eligible(endpoint);
             // The logarithm is taken only where it may decide.
-            if !may_serve && !(may_be_home && self.is_served_by(endpoint)) {
+            if !(may_serve || may_be_home) {
                 continue;
             }
             let near = (distance.exact(), endpoint);
