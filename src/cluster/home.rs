@@ -86,16 +86,17 @@ impl Search<'_> {
                 nearest.moved_to = Some(endpoint);
             }
             let distance = key.distance_to(id, endpoint.settings.weight);
-            // Home is as near as the nearest eligible one, or nearer.
-            if nearest.eligible.is_some_and(|(best, _)| distance.lower_bound() >= best) {
+            let may_be_nearer_than =
+                |kept: &Option<Near<'_>>| kept.is_none_or(|(best, _)| distance.lower_bound() < best);
+            let may_be_home = may_be_nearer_than(&nearest.home) && self.is_served_by(endpoint);
+            let may_serve = may_be_nearer_than(&nearest.eligible) && self.is_eligible(endpoint);
+            // The logarithm is taken only where it may decide.
+            if !(may_serve || may_be_home) {
                 continue;
             }
             let near = (distance.exact(), endpoint);
-            if !self.is_served_by(endpoint) {
-                continue;
-            }
             keep_nearer(&mut nearest.home, near);
-            if self.is_eligible(endpoint) {
+            if may_serve {
                 let takes = self.is_open_to(endpoint, key);
                 keep_nearer(if takes { &mut nearest.eligible } else { &mut nearest.reluctant }, near);
             }
