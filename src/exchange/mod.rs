@@ -23,8 +23,8 @@ pub use error_text::ErrorText;
 pub use facts::RequestFacts;
 pub use json::TopLevel;
 pub use judge::{
-    ByHead, Head, Judgement, failed_connect, judge_error_after_content, judge_error_event, judge_lost,
-    judge_timeout,
+    ByHead, Head, Judgement, WORDS_WITHIN, failed_connect, judge_error_after_content, judge_error_event,
+    judge_lost, judge_timeout,
 };
 pub use sse::{Event, Splitter};
 pub use stream::{Progress, StreamWatch};
