@@ -27,20 +27,25 @@ struct Skipped {
 }
 
 impl SkippedModels {
-    /// Skips a model for 5 minutes.
-    pub fn skip(&self, model: &str, now: Tick) {
+    /// Skips a model for 5 minutes from now on. Returns whether it was not skipped before.
+    pub fn skip(&self, model: &str, now: Tick) -> bool {
         if model.len() > NAME_BYTES_MAX {
-            return;
+            return false;
         }
         let until = now + SKIPPED_FOR;
         let mut models = self.models();
-        models.retain(|skipped| now < skipped.until && skipped.model != model);
+        models.retain(|skipped| now < skipped.until);
+        let known = models.iter().position(|skipped| skipped.model == model);
+        if let Some(known) = known {
+            models.remove(known);
+        }
         // They stand in the order in which they end.
         if models.len() == MODELS_MAX {
             models.remove(0);
         }
         models.push(Skipped { model: model.to_owned(), until });
         self.until.store(until.0, Ordering::Relaxed);
+        known.is_none()
     }
 
     /// Whether it is skipped now: one relaxed load while nothing is.
@@ -69,7 +74,7 @@ mod tests {
     #[test]
     fn a_model_is_skipped_for_five_minutes_and_no_other_with_it() {
         let skipped = SkippedModels::default();
-        skipped.skip("x", NOW);
+        assert!(skipped.skip("x", NOW) && !skipped.skip("x", NOW));
         assert!(skipped.contains("x", NOW) && !skipped.contains("y", NOW));
         assert!(skipped.contains("x", NOW + Ticks::from_secs(299)));
         assert!(!skipped.contains("x", NOW + Ticks::from_secs(300)));

@@ -62,7 +62,7 @@ pub enum ByHead {
 }
 
 /// How long an error's words may take: the request waits to be moved on.
-const WORDS_WITHIN: Duration = Duration::from_millis(500);
+pub const WORDS_WITHIN: Duration = Duration::from_millis(500);
 /// How long the words of a 403 may take. It refuses our key, or says that the money is gone, and either
 /// way nothing may be sent there any more: every moment in which neither is known is one in which the
 /// next request still chooses the endpoint. The wrong one of the two costs a first wait of another length.

@@ -1,5 +1,7 @@
 //! The type of an event whose data are longer than what is kept of them.
 
+use memchr::memchr2;
+
 /// The longest name or type that is told from others.
 const TOKEN_BYTES_MAX: usize = 64;
 
@@ -38,12 +40,19 @@ impl LateType {
     }
 
     /// Reads on.
-    pub fn read(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
+    pub fn read(&mut self, mut bytes: &[u8]) {
+        loop {
+            if let Place::InString(_) = self.place
+                && !self.is_escaped
+            {
+                bytes = &bytes[memchr2(b'"', b'\\', bytes).unwrap_or(bytes.len())..];
+            }
+            let Some((&byte, rest)) = bytes.split_first() else { return };
             if self.place == Place::Over {
                 return;
             }
             self.place = self.step(byte);
+            bytes = rest;
         }
     }
 

@@ -100,7 +100,8 @@ fn type_of(event: &Event) -> Option<Cow<'_, str>> {
         return std::str::from_utf8(late_type).ok().map(Cow::Borrowed);
     }
     let (_, value) = TopLevel::of(&event.data).find(|(name, _)| *name == b"type")?;
-    as_string(value).map(Cow::Owned)
+    // Without escapes, as types are, it is borrowed.
+    serde_json::from_slice(value).map(Cow::Borrowed).ok().or_else(|| as_string(value).map(Cow::Owned))
 }
 
 fn of_messages(event: &Event) -> Meaning {

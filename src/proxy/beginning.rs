@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use qcc_fsm::CheckMethod;
+use serde::de::IgnoredAny;
 use tokio::time::timeout;
 
-use super::held::{Held, is_whole};
+use super::held::Held;
 use super::relay::{Watch, Watched};
 use crate::config::ClusterSettings;
 use crate::exchange::{
@@ -118,7 +119,7 @@ async fn read_to_shape(held: &mut Held, call: Call) -> Result<Shape, hyper::Erro
         let shape = shape_of_answer(call, &beginning);
         let is_seen = match shape {
             Shape::Answer | Shape::Foreign => true,
-            Shape::Error(_) => is_whole(beginning.text()),
+            Shape::Error(_) => serde_json::from_slice::<IgnoredAny>(beginning.text()).is_ok(),
             Shape::Unclear | Shape::Hidden => false,
         };
         if is_seen {

@@ -7,6 +7,7 @@ use hyper::body::Incoming;
 use jiff::Timestamp;
 use qcc_fsm::{Cause, CheckMethod, Verdict};
 use tokio::time::timeout;
+use tracing::info;
 
 use super::beginning::{begin_stream, begin_whole};
 use super::held::Held;
@@ -16,7 +17,8 @@ use crate::clock::Stopwatch;
 use crate::cluster::{Attempt, Endpoint};
 use crate::config::{Billing, ClusterSettings, RetryAmbiguous};
 use crate::exchange::{
-    ByHead, Call, Cooling, Head, Judgement, Repeat, apply_cooldown, failed_connect, judge_lost, judge_timeout,
+    ByHead, Call, Cooling, Head, Judgement, Repeat, WORDS_WITHIN, apply_cooldown, failed_connect, judge_lost,
+    judge_timeout,
 };
 use crate::upstream::{Connection, Returned, SendError};
 
@@ -159,10 +161,8 @@ fn may_repeat(call: Call, endpoint: &Endpoint, allowed: RetryAmbiguous) -> bool 
         }
 }
 
-/// How long the words of an error that is judged already may take: they are only shown.
-const SHOWN_WORDS_WITHIN: Duration = Duration::from_millis(500);
-
-/// An answer whose status alone decides: the verdict is given before anything else is read.
+/// An answer whose status alone decides: the verdict is given before anything else is read, and its words
+/// are only shown.
 async fn refused_by_head(
     mut attempt: Attempt,
     mut held: Held,
@@ -170,7 +170,7 @@ async fn refused_by_head(
     incomer: &Incomer,
 ) -> Exchanged {
     settle(&mut attempt, &judgement, None);
-    let error = held.read_error(SHOWN_WORDS_WITHIN).await;
+    let error = held.read_error(WORDS_WITHIN).await;
     if judgement.speaks_of_endpoint() {
         attempt.endpoint().note_error(&held.error_line(error.as_ref()));
     }
@@ -195,8 +195,11 @@ fn refused(attempt: &Attempt, held: Held, judgement: Judgement, incomer: &Income
 /// The endpoint has said that it has no such model: others are asked for it for a while.
 fn skip_model(attempt: &Attempt, judgement: &Judgement, incomer: &Incomer) {
     let model = incomer.facts.model.as_deref().filter(|_| incomer.call.is_at_home_anywhere());
-    if let (true, Some(model)) = (judgement.lacks_model, model) {
-        attempt.endpoint().vitals.skipped_models.skip(model, attempt.cluster().clock.now());
+    let (true, Some(model)) = (judgement.lacks_model, model) else { return };
+    let endpoint = attempt.endpoint();
+    if endpoint.vitals.skipped_models.skip(model, attempt.cluster().clock.now()) {
+        let model = endpoint.shown(model);
+        info!(endpoint = endpoint.name(), model, "endpoint does not have the model");
     }
 }
 

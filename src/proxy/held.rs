@@ -9,7 +9,6 @@ use hyper::body::{Body, Incoming};
 use hyper::http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION, SET_COOKIE};
 use hyper::http::response::Parts;
 use hyper::{Response, StatusCode};
-use serde::de::IgnoredAny;
 use tokio::time::timeout;
 
 use crate::exchange::{Beginning, ErrorText, INSPECTED_BYTES_MAX};
@@ -125,10 +124,7 @@ impl Held {
     /// Reads the beginning of an error's body, for this long at most, and gives what it says.
     pub async fn read_error(&mut self, within: Duration) -> Option<ErrorText> {
         let reading = async {
-            while self.prefix_bytes() < INSPECTED_BYTES_MAX
-                && matches!(self.read_on().await, Ok(Some(_)))
-                && !is_whole(self.beginning().text())
-            {}
+            while self.prefix_bytes() < INSPECTED_BYTES_MAX && matches!(self.read_on().await, Ok(Some(_))) {}
         };
         let _ = timeout(within, reading).await;
         ErrorText::of(self.beginning().text())
@@ -175,9 +171,4 @@ impl Held {
         *head.headers_mut() = headers;
         head
     }
-}
-
-/// Whether this is a whole JSON text, so that nothing more is waited for.
-pub(super) fn is_whole(text: &[u8]) -> bool {
-    serde_json::from_slice::<IgnoredAny>(text).is_ok()
 }
