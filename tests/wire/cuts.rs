@@ -103,7 +103,11 @@ impl Shears {
     /// The cause for which `a` is out of service now; it is in service again afterwards.
     async fn cause(&self, what: &str) -> String {
         let after = self.rig.status_when("a", "has its verdict", |a| a["in_flight"] == 0).await;
-        assert_eq!((&after["state"], &after["check_method"]), (&"unhealthy".into(), &"chat".into()), "{what}");
+        assert_eq!(
+            (&after["state"], &after["check_method"]),
+            (&"unhealthy".into(), &"chat".into()),
+            "{what}"
+        );
         let cause = after["cause"].as_str().expect("a cause").to_owned();
         self.rig.reset("a").await;
         // Repeated requests are a small part of all, as they are in use.
@@ -213,7 +217,8 @@ async fn a_cut_within_a_chunk_shows_what_came_of_it_and_no_end() {
         let gate = Gate::new("the cut");
         let held = gate.clone();
         let posts = move |_: &Recorded| {
-            let head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
+            let head =
+                b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
             Answer::wire([
                 Step::Bytes(head.to_vec()),
                 Step::Bytes(first.clone()),

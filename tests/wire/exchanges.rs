@@ -57,9 +57,8 @@ async fn an_exchange_lost_before_its_head_is_a_failure_of_the_network() {
     for (protocol, mode) in each() {
         for end in [End::Fin, End::Reset] {
             let name = format!("{end:?} before a head");
-            cases.push(
-                nothing(&name, protocol, mode, end).gives(Client::FromB, Verdict::Fails("network", 1)),
-            );
+            cases
+                .push(nothing(&name, protocol, mode, end).gives(Client::FromB, Verdict::Fails("network", 1)));
         }
     }
     run(cases).await;

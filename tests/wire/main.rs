@@ -7,8 +7,10 @@ mod support;
 
 mod answers;
 mod bytes;
+mod committing;
 mod counting;
 mod cuts;
+mod differences;
 mod error_events;
 mod exchanges;
 mod leaving;
@@ -21,3 +23,4 @@ mod statuses;
 mod streams;
 mod table;
 mod transparency;
+mod unchanged;

@@ -164,8 +164,10 @@ async fn an_answer_that_says_that_nothing_remains_is_a_cooldown_too() {
         for (protocol, limits) in [(Protocol::Messages, ANTHROPIC), (Protocol::Chat, OPENAI)] {
             let body = protocol.well_body(mode, "of-a");
             cases.push(
-                case("nothing remains", protocol, mode, move |_| limited(protocol.well(mode, "of-a"), limits))
-                    .gives(Client::FromA { status: 200, body }, Verdict::PassesAndCools(ABOUT_20_S)),
+                case("nothing remains", protocol, mode, move |_| {
+                    limited(protocol.well(mode, "of-a"), limits)
+                })
+                .gives(Client::FromA { status: 200, body }, Verdict::PassesAndCools(ABOUT_20_S)),
             );
         }
     }

@@ -111,4 +111,3 @@ impl Rig {
         raw.ask(raw_request(method, path, "qcc", &[], b"")).await.json()
     }
 }
-

@@ -69,7 +69,8 @@ async fn a_rate_limit_or_an_overload_is_a_cooldown_and_no_failure() {
         &[("date", "Sun, 06 Nov 1994 08:49:17 GMT"), ("retry-after", "Sun, 06 Nov 1994 08:49:37 GMT")];
     const WINDOW: &[(&str, &str)] = &[("retry-after", "7999")];
     const TOO_LONG: &[(&str, &str)] = &[("retry-after", "900000")];
-    let cools = |status, headers, range| with_headers(messages, whole, status, headers, Verdict::Cools(range));
+    let cools =
+        |status, headers, range| with_headers(messages, whole, status, headers, Verdict::Cools(range));
     let mut cases = vec![
         cools(429, MILLISECONDS, ABOUT_20_S),
         cools(429, BOTH_FORMS, ABOUT_20_S),
