@@ -55,3 +55,20 @@ async fn an_error_event_after_content_counts_by_its_type_and_is_never_moved_on()
     }
     run(cases).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn an_overload_after_content_is_found_where_the_vendor_puts_it() {
+    let protocol = Protocol::Responses;
+    // The members and their order as the Responses API documents them.
+    let event = concat!(
+        "event: response.failed\n",
+        r#"data: {"type":"response.failed","sequence_number":117,"response":{"#,
+        r#""id":"resp_68af4030592c81938ec0a5fbab4a3e9f05438e46b5f69a3b","object":"response","#,
+        r#""created_at":1756315696,"status":"failed","background":false,"#,
+        r#""error":{"code":"server_is_overloaded","message":"Our servers are currently overloaded."},"#,
+        r#""incomplete_details":null,"model":"gpt-test-1","output":[],"usage":null}}"#,
+        "\n\n"
+    );
+    let verdict = Verdict::Cools(FIRST_DOUBLING);
+    run(vec![after_content("overloaded", protocol, Some(event.into()), End::Clean, verdict)]).await;
+}

@@ -184,6 +184,7 @@ impl Case {
             let kind = if self.protocol.is_openai() { "server_error" } else { "api_error" };
             found.compare("error.type", error["type"].as_str(), Some(kind));
             let says = error["message"].as_str().is_some_and(|message| message.contains("billed"));
+            found.compare("x-should-retry", header("x-should-retry"), Some("false"));
             found.compare("the message says that it may have been billed", says, true);
         }
         let at_b = usize::from(matches!(self.client, Client::FromB));
