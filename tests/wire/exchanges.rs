@@ -1,7 +1,7 @@
 //! "How an outcome counts": the rows of exchanges that bring no answer, and who may be asked again.
 
 use super::protocols::{ALL, BOTH, Mode, Protocol};
-use super::rig::OF_B;
+use super::rig::{OF_B, Rig};
 use super::support::{Answer, Client as User, Cluster, End, Endpoint, Qcc, Upstream, llm};
 use super::table::{Case, Client, Verdict, case, run};
 
@@ -138,4 +138,22 @@ async fn retry_ambiguous_says_which_lost_exchanges_are_asked_for_again() {
         );
     }
     run(cases).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_closed_while_idle_costs_no_attempt_however_soon_after() {
+    let protocol = Protocol::Messages;
+    let rig = Rig::start(protocol, move |request| protocol.well(Mode::of(request), "of-a"), |cluster| cluster);
+    for round in 0..40 {
+        let first = rig.ask("leaves a connection", Mode::Whole).await;
+        assert_eq!(first.head.header("x-qcc-endpoint"), Some("a"));
+        rig.a.stop();
+        rig.a.restart();
+        let second = rig.ask("needs another", Mode::Streamed).await;
+        let header = |name| second.head.header(name);
+        let served = (header("x-qcc-endpoint"), header("x-qcc-attempts"));
+        assert_eq!(served, (Some("a"), Some("1")), "round {round}");
+        assert_eq!(rig.a.users().len(), 2 * (round + 1), "no POST is sent twice");
+    }
+    assert_eq!(rig.settled("a", 80).await["requests"]["failed"], 0);
 }
