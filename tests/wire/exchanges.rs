@@ -143,7 +143,8 @@ async fn retry_ambiguous_says_which_lost_exchanges_are_asked_for_again() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_connection_closed_while_idle_costs_no_attempt_however_soon_after() {
     let protocol = Protocol::Messages;
-    let rig = Rig::start(protocol, move |request| protocol.well(Mode::of(request), "of-a"), |cluster| cluster);
+    let rig =
+        Rig::start(protocol, move |request| protocol.well(Mode::of(request), "of-a"), |cluster| cluster);
     for round in 0..40 {
         let first = rig.ask("leaves a connection", Mode::Whole).await;
         assert_eq!(first.head.header("x-qcc-endpoint"), Some("a"));
