@@ -1,5 +1,6 @@
 //! "How an outcome counts": the rows that the body of a 200 decides, whole and up to a stream's content.
 
+use super::bytes::gzip;
 use super::protocols::{ALL, BOTH, Mode, Protocol};
 use super::support::{Answer, End};
 use super::table::{Case, Client, FIRST_DOUBLING, Verdict, case, run};
@@ -68,6 +69,19 @@ async fn a_200_whose_body_is_an_error_is_invalid_and_served_elsewhere() {
         cases.push(invalid("an error of no known type", protocol, mode, JSON, error));
         let word = r#"{"error":"upstream unavailable"}"#.to_owned();
         cases.push(invalid("an error of a word", protocol, mode, JSON, word));
+    }
+    run(cases).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_compressed_200_whose_body_is_an_error_is_none_either() {
+    let mut cases = Vec::new();
+    for (protocol, mode) in ALL.into_iter().flat_map(|protocol| BOTH.map(|mode| (protocol, mode))) {
+        let error = gzip(protocol.error("odd", "no such luck").to_string().as_bytes());
+        cases.push(
+            case("gzip", protocol, mode, move |_| ok(JSON, error.clone()).header("content-encoding", "gzip"))
+                .gives(Client::FromB, Verdict::Fails("invalid-response", 1)),
+        );
     }
     run(cases).await;
 }

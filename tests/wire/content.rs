@@ -119,7 +119,7 @@ async fn what_carries_no_output_is_before_content() {
 async fn whatever_carries_output_is_content() {
     let cases = content().into_iter().map(|(protocol, event)| {
         let (cut, body) = cut_after(protocol, &event);
-        cut.gives(Client::Aborted { body }, Verdict::Breaks("stream"))
+        cut.gives(Client::Aborted { body }, Verdict::Breaks(&["stream"]))
     });
     run(cases.collect()).await;
 }
@@ -180,7 +180,8 @@ async fn a_compressed_stream_is_judged_by_its_framing() {
     run(vec![
         compressed(End::Clean, whole.clone())
             .gives(Client::FromA { status: 200, body: whole.clone() }, Verdict::Passes),
-        compressed(End::Fin, half.clone()).gives(Client::Aborted { body: half }, Verdict::Breaks("stream")),
+        compressed(End::Fin, half.clone())
+            .gives(Client::Aborted { body: half }, Verdict::Breaks(&["stream"])),
         compressed(End::Clean, Vec::new()).gives(Client::FromB, Verdict::Fails("invalid-response", 1)),
     ])
     .await;

@@ -80,7 +80,6 @@ async fn words_of_the_client_in_an_error_are_not_money() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_compressed_error_is_read_and_passed_on_as_it_came() {
     let overload = Protocol::Messages.error("overloaded_error", "busy");
-    let odd = Protocol::Chat.error("odd", "no");
     let wrong = Protocol::Messages.error("invalid_request_error", "no such field");
     let body = gzip(wrong.to_string().as_bytes());
     run(vec![
@@ -88,8 +87,6 @@ async fn a_compressed_error_is_read_and_passed_on_as_it_came() {
             coded(200, &overload, Coding::Gzip)
         })
         .gives(Client::FromB, Verdict::Cools(FIRST_DOUBLING)),
-        case("error in a 200", Protocol::Chat, Mode::Whole, move |_| coded(200, &odd, Coding::Gzip))
-            .gives(Client::FromB, Verdict::Fails("invalid-response", 1)),
         case("400", Protocol::Messages, Mode::Whole, move |_| coded(400, &wrong, Coding::Gzip))
             .gives(Client::FromA { status: 400, body }, Verdict::Neutral),
     ])

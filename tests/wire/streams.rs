@@ -20,7 +20,7 @@ fn after_content(name: &str, protocol: Protocol, last: Option<String>, end: End,
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn what_breaks_after_content_is_aborted_and_counts_against_the_stream() {
-    let stream = Verdict::Breaks("stream");
+    let stream = Verdict::Breaks(&["stream"]);
     let mut cases = Vec::new();
     for protocol in ALL {
         cases.push(after_content("cut", protocol, None, End::Fin, stream.clone()));
@@ -43,7 +43,7 @@ async fn an_error_event_after_content_counts_by_its_type_and_is_never_moved_on()
         };
         for (kind, verdict) in [
             (protocol.overload(), Verdict::Cools(FIRST_DOUBLING)),
-            (server, Verdict::Breaks("server")),
+            (server, Verdict::Breaks(&["stream", "server"])),
             (money, Verdict::Decides("quota")),
         ] {
             for end in [End::Clean, End::Fin] {

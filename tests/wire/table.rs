@@ -66,8 +66,9 @@ pub enum Verdict {
     Decides(&'static str),
     /// As `Fails`, found out without an answer of HTTP.
     FailsUnsent(u64),
-    /// A failure after the content that had passed, so that no number of them in a row adds up.
-    Breaks(&'static str),
+    /// A failure after the content that had passed, so that no number of them in a row adds up; one of these
+    /// causes.
+    Breaks(&'static [&'static str]),
 }
 
 const THRESHOLD: u64 = 3;
@@ -149,11 +150,13 @@ impl Case {
         if let Verdict::FailsUnsent(weight) = self.verdict {
             self.check_threshold(&rig, "network", "network", weight, &mut found).await;
         }
-        if let Verdict::Breaks(cause) = self.verdict {
+        if let Verdict::Breaks(causes) = self.verdict {
             let one = |cluster| (self.cluster)(cluster).health("failure_threshold = 1");
             let rig = Rig::start_with(self.protocol, answer, self.endpoint, one);
             let _ = rig.ask("the one that is enough", self.mode).await;
-            found.compare_out_of_service(&rig.settled("a", 1).await, cause, "chat", 1);
+            let after = rig.settled("a", 1).await;
+            let cause = causes.iter().find(|cause| after["cause"] == **cause).unwrap_or(&causes[0]);
+            found.compare_out_of_service(&after, cause, "chat", 1);
         }
         found.0
     }
