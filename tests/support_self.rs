@@ -7,7 +7,7 @@ use serde_json::json;
 use support::client::{BodyEnd, raw_request};
 use support::http::{Head, chunk, dechunk};
 use support::recorded::next_arrival;
-use support::{Answer, Client, End, Gate, Raw, Recorded, Upstream, llm};
+use support::{Answer, Client, End, Gate, Raw, Recorded, Step, Upstream, llm};
 
 async fn connect(upstream: &Upstream) -> Raw<tokio::net::TcpStream> {
     Raw::connect(&upstream.address().to_string()).await
@@ -258,4 +258,48 @@ async fn a_wait_that_fails_says_for_what() {
     let gate = Gate::new("lonely");
     tokio::time::pause();
     gate.arrived(2).await;
+}
+
+#[tokio::test]
+async fn a_wire_answer_and_a_head_are_exact_to_the_byte() {
+    let wire = b"HTTP/1.1 200 \xe9\r\nX-Odd:  caf\xe9\t\r\nx-odd: 2\r\n\r\nto the close".to_vec();
+    let sent = wire.clone();
+    let upstream = Upstream::start(move |_| Answer::wire([Step::Bytes(sent.clone()), Step::End(End::Fin)]));
+    let mut raw = connect(&upstream).await;
+    let request = b"GET / HTTP/1.1\r\nX-Value: \xff\r\n\r\n";
+    raw.send(request).await;
+    let head = raw.read_head().await.unwrap();
+    assert_eq!(head.lines(), [("x-odd".into(), b"caf\xe9".to_vec()), ("x-odd".into(), b"2".to_vec())]);
+    let (body, end) = raw.read_body(&head).await;
+    assert_eq!([head.bytes.as_slice(), &body].concat(), wire);
+    assert_eq!(end, BodyEnd::Clean, "without a length the close is the end");
+    assert_eq!(upstream.requests()[0].head, request);
+}
+
+#[tokio::test]
+async fn a_stopped_upstream_has_closed_what_it_had() {
+    let upstream = Upstream::healthy();
+    for _ in 0..20 {
+        let mut raw = connect(&upstream).await;
+        raw.ask(post("/v1/messages", "{}")).await;
+        upstream.stop();
+        raw.expect_closed().await;
+        upstream.restart();
+    }
+}
+
+#[tokio::test]
+async fn a_body_is_awaited_without_being_taken() {
+    let gate = Gate::new("the rest");
+    let held = gate.clone();
+    let upstream =
+        Upstream::start(move |_| Answer::events(["one", "two"]).wait(&held).chunk("three").ending(End::Fin));
+    let mut raw = connect(&upstream).await;
+    raw.send(post("/v1/messages", "{}")).await;
+    let head = raw.read_head().await.unwrap();
+    assert!(raw.await_body(6).await);
+    gate.open();
+    assert!(!raw.await_body(12).await, "the connection ends first");
+    let (body, end) = raw.read_body(&head).await;
+    assert_eq!((body.as_slice(), end), (&b"onetwothree"[..], BodyEnd::Broken));
 }

@@ -19,6 +19,7 @@ pub enum End {
 }
 
 /// One thing an upstream does on the wire.
+#[derive(Clone)]
 pub enum Step {
     Bytes(Vec<u8>),
     Wait(Gate),
@@ -39,6 +40,8 @@ pub struct Answer {
 enum Body {
     Whole(Vec<u8>),
     Chunks(Vec<Part>),
+    /// Everything after the gates before the head, the head included.
+    Wire(Vec<Step>),
 }
 
 enum Part {
@@ -74,6 +77,12 @@ impl Answer {
     /// No byte of an answer.
     pub fn nothing(end: End) -> Self {
         Self { head_is_sent: false, end, ..Self::new(200) }
+    }
+
+    /// Exactly these bytes, head included, for what the other forms can't say: a body that ends with its
+    /// connection, header values that are no text, a head without its body. It ends with the last step.
+    pub fn wire(steps: impl Into<Vec<Step>>) -> Self {
+        Self { body: Body::Wire(steps.into()), ..Self::new(200) }
     }
 
     pub fn header(mut self, name: &str, value: &str) -> Self {
@@ -122,13 +131,19 @@ impl Answer {
     fn part(mut self, part: Part) -> Self {
         match &mut self.body {
             Body::Chunks(parts) => parts.push(part),
-            Body::Whole(_) => panic!("only a chunked answer has parts: call chunked() first"),
+            Body::Whole(_) | Body::Wire(_) => {
+                panic!("only a chunked answer has parts: call chunked() first")
+            }
         }
         self
     }
 
     pub fn into_steps(self) -> Vec<Step> {
         let mut steps: Vec<Step> = self.before_head.iter().cloned().map(Step::Wait).collect();
+        if let Body::Wire(wire) = self.body {
+            steps.extend(wire);
+            return steps;
+        }
         if self.head_is_sent {
             steps.push(Step::Bytes(self.head()));
             match self.body {
@@ -137,6 +152,7 @@ impl Answer {
                     steps.push(Step::Bytes(body[..length].to_vec()));
                 }
                 Body::Chunks(parts) => steps.extend(chunk_steps(parts, self.cut_at, self.end)),
+                Body::Wire(_) => {}
             }
         }
         steps.push(Step::End(self.end));
@@ -151,6 +167,7 @@ impl Answer {
         match &self.body {
             Body::Whole(body) => head.push_str(&format!("content-length: {}\r\n\r\n", body.len())),
             Body::Chunks(_) => head.push_str("transfer-encoding: chunked\r\n\r\n"),
+            Body::Wire(_) => {}
         }
         head.into_bytes()
     }

@@ -221,6 +221,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Raw<S> {
         }
     }
 
+    /// Reads until at least `length` bytes of a chunked body are there, and takes none of them; false when
+    /// the connection ended first.
+    pub async fn await_body(&mut self, length: usize) -> bool {
+        while dechunk(&self.unread).body.len() < length {
+            if !self.read_more().await {
+                return false;
+            }
+        }
+        true
+    }
+
     pub async fn read_body(&mut self, head: &Head) -> (Vec<u8>, BodyEnd) {
         loop {
             match head.framing() {

@@ -8,6 +8,8 @@ pub struct Head {
     pub start_line: String,
     /// In the order and the case they came in.
     pub headers: Headers,
+    /// As it came, up to the empty line, for values that are no text.
+    pub bytes: Vec<u8>,
 }
 
 impl Head {
@@ -23,7 +25,7 @@ impl Head {
                 (name.to_owned(), value.trim().to_owned())
             })
             .collect();
-        Some((Head { start_line, headers }, length))
+        Some((Head { start_line, headers, bytes: bytes[..length].to_vec() }, length))
     }
 
     pub fn status(&self) -> u16 {
@@ -33,6 +35,11 @@ impl Head {
 
     pub fn header(&self, name: &str) -> Option<&str> {
         find(&self.headers, name)
+    }
+
+    /// The header lines as name, in lower case, and value, in the order they came in.
+    pub fn lines(&self) -> Vec<(String, Vec<u8>)> {
+        header_lines(&self.bytes)
     }
 
     /// How the body that follows is delimited.
@@ -45,6 +52,17 @@ impl Head {
             None => Framing::None,
         }
     }
+}
+
+/// The header lines of a head as it came: names in lower case, values byte for byte.
+pub fn header_lines(head: &[u8]) -> Vec<(String, Vec<u8>)> {
+    let lines = head.split(|&byte| byte == b'\n').skip(1).map(<[u8]>::trim_ascii);
+    let named = lines.filter_map(|line| line.iter().position(|&byte| byte == b':').map(|at| (line, at)));
+    let field = |(line, at): (&[u8], usize)| {
+        let name = String::from_utf8_lossy(&line[..at]).to_ascii_lowercase();
+        (name, line[at + 1..].trim_ascii().to_vec())
+    };
+    named.map(field).collect()
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

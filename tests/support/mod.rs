@@ -16,7 +16,7 @@ pub mod proxy;
 pub mod recorded;
 pub mod upstream;
 
-pub use answer::{Answer, End};
+pub use answer::{Answer, End, Step};
 pub use client::{Client, Raw, Reply, exchange};
 pub use config::{Cluster, Endpoint};
 pub use gate::Gate;

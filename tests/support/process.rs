@@ -94,7 +94,8 @@ fn wait(child: &mut Child, what: &str) -> ExitStatus {
 /// A process that stays until it is told to go. Dropped, it is killed.
 pub struct Running {
     child: Child,
-    stdout_lines: mpsc::Receiver<String>,
+    // Behind a lock only so that tasks can share the process.
+    stdout_lines: Mutex<mpsc::Receiver<String>>,
     stderr: Arc<Mutex<Vec<u8>>>,
 }
 
@@ -113,12 +114,12 @@ impl Running {
                 sink.lock().unwrap().extend_from_slice(&piece[..length]);
             }
         });
-        Self { child, stdout_lines, stderr }
+        Self { child, stdout_lines: Mutex::new(stdout_lines), stderr }
     }
 
     /// The next line of stdout; the failure shows why there is none.
     pub fn line(&mut self) -> String {
-        match self.stdout_lines.recv_timeout(LIMIT) {
+        match self.stdout_lines.get_mut().unwrap().recv_timeout(LIMIT) {
             Ok(line) => line,
             Err(error) => {
                 let status = self.child.try_wait();

@@ -24,6 +24,8 @@ pub struct Recorded {
     pub method: String,
     pub target: String,
     pub headers: Headers,
+    /// The head as it came.
+    pub head: Vec<u8>,
     pub(super) body: OnceLock<Vec<u8>>,
     pub(super) answered: AtomicBool,
     pub(super) abandoned: AtomicBool,

@@ -78,11 +78,12 @@ impl Upstream {
 
     /// Refuses connections from now on and closes those it has.
     pub fn stop(&self) {
-        for task in self.shared.tasks.lock().unwrap().drain(..) {
-            task.abort();
-        }
+        let tasks: Vec<AbortHandle> = self.shared.tasks.lock().unwrap().drain(..).collect();
+        tasks.iter().for_each(AbortHandle::abort);
         // An aborted task lets go of its socket only when the runtime gets to it.
-        while std::net::TcpStream::connect(self.address).is_ok() {
+        while !tasks.iter().all(AbortHandle::is_finished)
+            || std::net::TcpStream::connect(self.address).is_ok()
+        {
             std::thread::yield_now();
         }
     }
@@ -208,6 +209,7 @@ impl Connection {
             method: words.next().unwrap_or("").to_owned(),
             target: words.next().unwrap_or("").to_owned(),
             headers: head.headers.clone(),
+            head: head.bytes.clone(),
             body: OnceLock::new(),
             answered: AtomicBool::new(false),
             abandoned: AtomicBool::new(false),
