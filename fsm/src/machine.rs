@@ -45,6 +45,8 @@ fn is_nothing_new(word: Word, event: &Event) -> bool {
     passes && word.bits() & looked_at == layout::STATE.put(State::Healthy as u64)
 }
 
+/// Out of line, so that the shortcut before it stays small enough to be part of its callers.
+#[inline(never)]
 fn step(word: Word, event: &Event, now: Tick, policy: &Policy) -> Word {
     let mut context = Context { word: word.decode(), now, policy };
     if !context.concerns(event) {

@@ -143,7 +143,8 @@ impl FailureWindow {
     /// The newest bucket first, so that the first failure found is of the last ones.
     fn sum(&self, epoch: Epoch, slot: u64) -> (u32, u32, Option<Failure>) {
         let (mut passed, mut failed, mut last) = (0, 0, None);
-        for slot in (slot.saturating_sub(BUCKETS - 1)..=slot).rev() {
+        for age in 0..BUCKETS.min(slot + 1) {
+            let slot = slot - age;
             let tally = Tally(self.buckets[(slot % BUCKETS) as usize].load(Ordering::Relaxed));
             if tally.is_of_lap(slot / BUCKETS) && tally.is_of_epoch(epoch) {
                 passed += PASSED.get(tally.0) as u32;

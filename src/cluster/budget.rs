@@ -132,7 +132,7 @@ impl Bucket {
 
 /// Seconds since the clock's zero, as far as a bucket holds them.
 fn second_of(now: Tick) -> u64 {
-    now.0 / u64::from(BUCKET_SPAN.0) & (u64::MAX >> (2 * COUNT_BITS))
+    (now.0 / u64::from(BUCKET_SPAN.0)) & (u64::MAX >> (2 * COUNT_BITS))
 }
 
 #[cfg(test)]

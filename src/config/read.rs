@@ -126,11 +126,12 @@ impl<'t> Section<'t> {
     /// In millionths.
     pub fn fraction_millionths(&self, name: &str) -> u32 {
         self.read(name, |form, value| {
-            let number = match value {
-                DeValue::Float(number) => number.as_str().parse().ok(),
-                DeValue::Integer(number) => number.as_str().parse().ok(),
-                _ => None,
-            };
+            let float = value.as_float().and_then(|number| number.as_str().parse().ok());
+            let whole = value
+                .as_integer()
+                .and_then(|number| u32::from_str_radix(number.as_str(), number.radix()).ok())
+                .map(f64::from);
+            let number = float.or(whole);
             values::fraction_millionths(number.ok_or_else(|| wrong_type(form, value))?)
         })
         .unwrap_or_default()

@@ -49,6 +49,24 @@ fn keys_of_later_work_are_unknown() {
 }
 
 #[test]
+fn a_fraction_is_a_number_above_zero_and_up_to_one() {
+    for number in ["0.0", "0", "1.5", "2", "-0.5", "nan", "inf", "1e-9"] {
+        assert_says(
+            &file(&format!("health.ratio_threshold = {number}"), ""),
+            &[":2: clusters.work.health.ratio_threshold: must be"],
+        );
+    }
+    assert_says(
+        &file("health.ratio_threshold = \"half\"", ""),
+        &["must be a fraction above 0 and up to 1, as 0.5, not a string"],
+    );
+    assert_says(&file("health.ratio_min_samples = 0", ""), &["must be a whole number from 1 to 10000"]);
+    for number in ["1", "1.0", "0.000001"] {
+        assert!(parse(&file(&format!("health.ratio_threshold = {number}"), "")).is_ok(), "{number}");
+    }
+}
+
+#[test]
 fn a_key_in_the_wrong_table_is_told_where_it_belongs() {
     assert_says(&file("priority = 2", ""), &["it belongs in [[clusters.NAME.endpoints]]"]);
     assert_says(&file("backoff_base = \"1s\"", ""), &["it belongs in [clusters.NAME.health]"]);
