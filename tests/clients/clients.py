@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from pathlib import Path
 
 SDK = Path(__file__).parent / "sdk"
 TIMEOUT_S = 120
-# Versions of Codex and Claude Code without their telemetry, updates and first-run questions.
+# Without telemetry and updates.
 QUIET_CLAUDE = {"DISABLE_TELEMETRY": "1", "DISABLE_AUTOUPDATER": "1", "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1"}
 
 
@@ -107,6 +106,13 @@ def claude(way, *more):
     return argv, {**anthropic_way(way), **QUIET_CLAUDE}
 
 
+def claude_bearer(way):
+    """As the hint of `qcc proxy start` says."""
+    argv, environment = claude(way)
+    del environment["ANTHROPIC_API_KEY"]
+    return argv, {**environment, "ANTHROPIC_AUTH_TOKEN": way.key}
+
+
 def claude_session(name, turn):
     return lambda way: claude(way, "--session-id" if turn == 0 else "--resume", name)
 
@@ -166,8 +172,8 @@ def read_text(out):
     return out.strip(), []
 
 
-def python(script, mode, environment):
-    return lambda way: ([way.installed / "python/bin/python", SDK / script, mode], environment(way))
+def python(script, mode, environment, client):
+    return lambda way: ([way.installed / client / "venv/bin/python", SDK / script, mode], environment(way))
 
 
 def node(script, mode, environment, package):
@@ -180,17 +186,18 @@ def node(script, mode, environment, package):
 
 def all_calls():
     calls = [
-        Call("claude-code", "-p", "anthropic", claude, read_claude, claude_session),
+        Call("claude-code", "x-api-key", "anthropic", claude, read_claude, claude_session),
+        Call("claude-code", "bearer", "anthropic", claude_bearer, read_claude),
         Call("codex", "provider", "openai", codex_provider, read_codex, codex_session),
         Call("codex", "base-url", "openai", codex_base_url, read_codex),
     ]
     for mode in ("whole", "stream", "helper", "small"):
-        by_python = python("anthropic_calls.py", mode, anthropic_way)
+        by_python = python("anthropic_calls.py", mode, anthropic_way, "anthropic-python")
         by_node = node("anthropic_calls.cjs", mode, anthropic_way, "anthropic-js")
         calls.append(Call("anthropic-python", mode, "anthropic", by_python, read_text))
         calls.append(Call("anthropic-js", mode, "anthropic", by_node, read_text))
     for mode in ("whole", "stream", "responses", "responses-stream", "small"):
-        by_python = python("openai_calls.py", mode, openai_way)
+        by_python = python("openai_calls.py", mode, openai_way, "openai-python")
         by_node = node("openai_calls.cjs", mode, openai_way, "openai-js")
         calls.append(Call("openai-python", mode, "openai", by_python, read_text))
         calls.append(Call("openai-js", mode, "openai", by_node, read_text))
@@ -204,10 +211,11 @@ def why_not(client, installed):
         "codex": [installed / "codex/node_modules/.bin/codex", "--version"],
         "anthropic-js": ["node", "-e", "require('@anthropic-ai/sdk')"],
         "openai-js": ["node", "-e", "require('openai')"],
-        "anthropic-python": [installed / "python/bin/python", "-c", "import anthropic"],
-        "openai-python": [installed / "python/bin/python", "-c", "import openai"],
+        "anthropic-python": [installed / "anthropic-python/venv/bin/python", "-c", "import anthropic"],
+        "openai-python": [installed / "openai-python/venv/bin/python", "-c", "import openai"],
     }[client]
-    environment = {"PATH": os.environ["PATH"], "HOME": os.devnull, "NODE_PATH": str(installed / client / "node_modules")}
+    modules = str(installed / client / "node_modules")
+    environment = {"PATH": os.environ["PATH"], "HOME": os.devnull, "NODE_PATH": modules}
     try:
         tried = subprocess.run(
             program, env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60, check=False
@@ -218,4 +226,4 @@ def why_not(client, installed):
 
 
 if __name__ == "__main__":
-    print("\n".join(sorted({call.client for call in all_calls()})), file=sys.stdout)
+    print("\n".join(sorted({call.client for call in all_calls()})))

@@ -52,7 +52,9 @@ class Proxy:
 
 
 def configuration(protocol, endpoints, equal, tokens):
-    head = f'[clusters.{CLUSTER}]\nlisten = "127.0.0.1:0"\ndrain_timeout = "1s"\nclient_tokens = {json.dumps(tokens)}\n'
+    head = f'[clusters.{CLUSTER}]\nlisten = "127.0.0.1:0"\ndrain_timeout = "1s"\n'
+    # Clients that ask again and again are to be told soon that no endpoint is left.
+    head += f'queue_timeout = "1s"\nclient_tokens = {json.dumps(tokens)}\n'
     tables = (
         f"""
 [[clusters.{CLUSTER}.endpoints]]

@@ -4,6 +4,7 @@ import json
 
 # What every good answer says. A client that shows anything else has got a wrong answer.
 TEXT = "hello from the upstream"
+MODEL = "scripted-model"
 HALVES = (TEXT[:10], TEXT[10:])
 
 
@@ -178,7 +179,7 @@ def model_list():
     # Both vendors' members at once: the path doesn't tell whose client asks.
     model = {
         "type": "model",
-        "id": "scripted-model",
+        "id": MODEL,
         "display_name": "Scripted",
         "created_at": "2026-01-01T00:00:00Z",
         "object": "model",
@@ -189,6 +190,6 @@ def model_list():
         "object": "list",
         "data": [model],
         "has_more": False,
-        "first_id": "scripted-model",
-        "last_id": "scripted-model",
+        "first_id": MODEL,
+        "last_id": MODEL,
     }

@@ -8,13 +8,12 @@ import json
 import sys
 import tempfile
 import uuid
-from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from clients import Way, all_calls, why_not
-from expectations import failures, is_check, session_failures
+from expectations import EXPECTED, failures, is_check, session_failures
 from outside import Outside
 from proxy import Proxy
 from tap import Tap
@@ -35,7 +34,7 @@ class Scenario:
     runs: int = 1
     tokens: tuple = ()
     client_key: str = CLIENT_KEY
-    # Few ways of using an SDK say something about it that the others don't.
+    # Also for listing models and counting tokens, which are never streamed.
     small: bool = False
 
 
@@ -48,6 +47,7 @@ SCENARIOS = [
     Scenario("error-event", "error-event"),
     Scenario("cut-before", "cut-before"),
     Scenario("cut-after", "cut-after"),
+    Scenario("all-429", "429-once", spare="429-once"),
     Scenario("all-401", "401", spare="401"),
     Scenario("token", "good", tokens=(CLIENT_TOKEN,), client_key=CLIENT_TOKEN),
     Scenario("wrong-token", "good", tokens=(CLIENT_TOKEN,)),
@@ -68,9 +68,15 @@ class Seen:
     outside: list = field(default_factory=list)
     failures: list = field(default_factory=list)
 
-    def at(self, endpoint, since=0):
-        """The clients' requests at an endpoint, qcc's own checks aside."""
-        return [entry for entry in self.entries[since:] if entry["endpoint"] == endpoint and not is_check(entry)]
+    def by_run(self, endpoint):
+        """The clients' requests at an endpoint, qcc's own checks aside, run by run."""
+        ends = [*self.marks[1:], len(self.entries)]
+        for start, end in zip(self.marks, ends, strict=True):
+            yield [entry for entry in self.entries[start:end] if entry["endpoint"] == endpoint and not is_check(entry)]
+
+    def at(self, endpoint):
+        """The same of all runs."""
+        return [entry for run in self.by_run(endpoint) for entry in run]
 
 
 class Stage:
@@ -92,14 +98,12 @@ class Stage:
         return Way(self.tap.port, key, home, installed, self.outside.environment())
 
     def take_down(self, seen):
-        seen.status = self.proxy.status()
-        # The proxy ends first, so that all that it sent is on record.
-        self.proxy.close()
-        self.tap.close()
-        self.outside.close()
-        for endpoint in self.endpoints:
-            endpoint.close()
-        self.ledger.close()
+        try:
+            seen.status = self.proxy.status()
+        finally:
+            # The proxy ends first, so that all that it sent is on record.
+            for part in (self.proxy, self.tap, self.outside, *self.endpoints, self.ledger):
+                part.close()
         self.tap.save(self.folder)
         seen.entries, seen.outside = self.ledger.entries(), self.outside.hosts
         seen.sent, seen.told = self.tap.requests(), self.tap.answers()
@@ -144,19 +148,13 @@ def play_sessions(call, folder, options):
 def row(scenario, call, seen):
     """A line of the table."""
     last = seen.shown[-1]
-    outcome = "text" if all(shown.code == 0 for shown in seen.shown) else f"exit {last.code}: {seen.shown[0].errors[0]}"
-    if outcome == "text" and any(shown.errors for shown in seen.shown):
-        outcome = f"text, after: {seen.shown[0].errors[0]}"
+    errors = [error for shown in seen.shown for error in shown.errors]
+    outcome = "text" if last.code == 0 else f"exit {last.code}"
+    outcome += f": {errors[0]}" if errors else ""
     told = " ".join(told_as(answer) for answer in seen.told)
     seconds = " ".join(f"{shown.seconds:.1f}" for shown in seen.shown)
-    counts = [" ".join(str(len(part)) for part in by_run(seen, name)) for name in ("main", "spare")]
+    counts = [" ".join(str(len(run)) for run in seen.by_run(name)) for name in ("main", "spare")]
     return [call.name, scenario.name, *counts, told, seconds, outcome[:70], "FAILED" if seen.failures else "ok"]
-
-
-def by_run(seen, endpoint):
-    ends = [*seen.marks[1:], len(seen.entries)]
-    for start, end in zip(seen.marks, ends, strict=True):
-        yield [entry for entry in seen.entries[start:end] if entry["endpoint"] == endpoint and not is_check(entry)]
 
 
 def told_as(answer):
@@ -172,10 +170,23 @@ def show(rows, file=sys.stdout):
 
 
 def arguments():
-    parser = argparse.ArgumentParser(prog="run", description=__doc__)
-    parser.add_argument("--qcc", type=Path, required=True, help="the binary under test")
-    parser.add_argument("--installed", type=Path, required=True, help="the folder of installed clients")
-    parser.add_argument("--skipped", action="append", default=[], metavar="CLIENT=WHY", help="not installed, and why")
+    parser = argparse.ArgumentParser(
+        prog="tests/clients/run",
+        description="Installs real clients and runs them through qcc against scripted endpoints on loopback.",
+        epilog=f"""clients: {", ".join(sorted({call.client for call in all_calls()}))}
+scenarios: {", ".join([*EXPECTED, "sessions"])}
+
+environment:
+  QCC_BIN          the binary under test (else it is built)
+  QCC_CLIENTS_DIR  where clients are installed (else ~/.cache/qcc-clients)
+
+exit codes: 0 as expected, or skipped; 1 not as expected; 2 usage""",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    # These come from `run`.
+    parser.add_argument("--qcc", type=Path, required=True, help=argparse.SUPPRESS)
+    parser.add_argument("--installed", type=Path, required=True, help=argparse.SUPPRESS)
+    parser.add_argument("--skipped", action="append", default=[], help=argparse.SUPPRESS)
     parser.add_argument("--client", action="append", default=[], help="only this client (may be repeated)")
     parser.add_argument("--scenario", action="append", default=[], help="only this scenario (may be repeated)")
     parser.add_argument("--sessions", type=int, default=3, help="sessions of two turns each (0: none)")
@@ -234,9 +245,10 @@ def main():
         seen, served = play_sessions(call, folder / f"s{number:02}", options)
         print(f"\nsessions of {call.name}: {served}")
         wrong += [(f"{call.name}, sessions", seen.failures)] if seen.failures else []
-    asked = Counter((call.client, host) for _, call, seen, _ in results for host in seen.outside)
-    for (client, host), count in sorted(asked.items()):
-        print(f"\nkept inside: {client} asked for {host} ({count} times)")
+    asked = {(call.client, host) for _, call, seen, _ in results for host in seen.outside}
+    for client in sorted({client for client, _ in asked}):
+        hosts = ", ".join(sorted(host for by, host in asked if by == client))
+        print(f"\nkept inside: {client}, which asked for {hosts}")
     for client, why in sorted(skipped.items()):
         if client in wanted:
             print(f"\nskipped: {client}: {why}")

@@ -3,6 +3,7 @@
 Real clients show none of the answer's headers, and changing how they are started would change what is tested.
 """
 
+import contextlib
 import hashlib
 import re
 import socket
@@ -50,7 +51,11 @@ class Tap:
                 client, _ = self._listener.accept()
             except OSError:
                 return
-            proxy = socket.create_connection(self._to)
+            try:
+                proxy = socket.create_connection(self._to)
+            except OSError:
+                client.close()
+                continue
             sent, told = bytearray(), bytearray()
             with self._lock:
                 self._connections.append((sent, told))
@@ -67,7 +72,9 @@ class Tap:
                 target.sendall(data)
             target.shutdown(socket.SHUT_WR)
         except OSError:
-            target.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_RESET)
+            # The other direction may have closed it already.
+            with contextlib.suppress(OSError):
+                target.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_RESET)
             target.close()
 
     def requests(self):

@@ -16,12 +16,14 @@ BEHAVIOURS = (
     "refusing",  # 401 to everything, its list of models too
     "401",
     "429",
+    "429-once",  # 429 for a second, the first time only
     "overload",  # 529 on Anthropic's paths, 503 with retry-after on OpenAI's
     "error-event",  # an overload said inside a 200, before any content
     "cut-before",  # the connection breaks before any content
     "cut-after",  # it breaks after the first content, the first time only
 )
 RETRY_AFTER_S = 30
+FIRST_TIME_ONLY = ("429-once", "cut-after")
 KEPT_HEADERS = (
     "user-agent",
     "accept-encoding",
@@ -65,7 +67,7 @@ class Endpoint:
         if behaviour not in BEHAVIOURS:
             raise ValueError(f"no behaviour {behaviour}; there are {', '.join(BEHAVIOURS)}")
         self.name, self.behaviour, self.key, self.ledger = name, behaviour, key, ledger
-        self._cut_once = threading.Lock()
+        self._first = threading.Lock()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
         self._server.endpoint = self
@@ -73,15 +75,13 @@ class Endpoint:
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
     def behaviour_now(self, kind):
-        """What it does with this call; a good endpoint is one that has already cut its first answer."""
+        """What it does with this call."""
         if self.behaviour == "refusing":
             return "401"
         if kind == "models":
             return "good"
-        if self.behaviour == "cut-after":
-            if kind == "count_tokens":
-                return "good"
-            return "cut-after" if self._cut_once.acquire(blocking=False) else "good"
+        if self.behaviour in FIRST_TIME_ONLY and not self._first.acquire(blocking=False):
+            return "good"
         return self.behaviour
 
     def close(self):
@@ -110,13 +110,19 @@ class Handler(BaseHTTPRequestHandler):
         kind = replies.kind_of(urlsplit(self.path).path)
         behaviour = endpoint.behaviour_now(kind)
         endpoint.ledger.add(self.entry(endpoint, behaviour, request, body))
-        model = request.get("model", "scripted-model")
+        model = request.get("model", replies.MODEL)
         if kind is None:
             self.send_whole(404, replies.anthropic_error("not_found_error", f"no {self.path} here"))
-        elif behaviour in ("401", "429"):
-            self.send_error_of(kind, int(behaviour))
+        elif behaviour == "401":
+            self.send_error_of(kind, 401)
+        elif behaviour == "429":
+            self.send_error_of(kind, 429, RETRY_AFTER_S)
+        elif behaviour == "429-once":
+            self.send_error_of(kind, 429, 1)
+        elif behaviour == "overload" and kind == "messages":
+            self.send_error_of(kind, 529)
         elif behaviour == "overload":
-            self.send_error_of(kind, 529 if kind in ("messages", "count_tokens") else 503)
+            self.send_error_of(kind, 503, RETRY_AFTER_S)
         elif request.get("stream"):
             self.send_stream(kind, model, behaviour)
         else:
@@ -138,12 +144,12 @@ class Handler(BaseHTTPRequestHandler):
             "sha256": hashlib.sha256(body).hexdigest(),
             # Never a key itself: only whose it is.
             "keys": sorted({"own" if key == endpoint.key else "foreign" for key in credentials if key}),
-            "header_names": sorted({name.lower() for name in self.headers}),
+            "fingerprints": {name.lower(): fingerprint(value) for name, value in self.headers.items()},
             "headers": shown,
         }
 
-    def send_error_of(self, kind, status):
-        waits = {"retry-after": str(RETRY_AFTER_S)} if status in (429, 503) else {}
+    def send_error_of(self, kind, status, retry_after_s=None):
+        waits = {"retry-after": str(retry_after_s)} if retry_after_s else {}
         self.send_whole(status, replies.error(kind, status), waits)
 
     def send_answer(self, kind, model, behaviour):
@@ -190,6 +196,11 @@ class Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *_):
         """The ledger is the log."""
+
+
+def fingerprint(value):
+    """Tells whether two values are the same without showing them, since some are keys."""
+    return hashlib.sha256(value.encode("latin-1")).hexdigest()[:12]
 
 
 def parsed(body):
