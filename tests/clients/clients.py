@@ -11,8 +11,9 @@ from pathlib import Path
 
 SDK = Path(__file__).parent / "sdk"
 TIMEOUT_S = 120
-# Without telemetry and updates.
-QUIET_CLAUDE = {"DISABLE_TELEMETRY": "1", "DISABLE_AUTOUPDATER": "1", "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1"}
+QUIET_CLAUDE = {"DISABLE_TELEMETRY": "1", "DISABLE_ERROR_REPORTING": "1", "DISABLE_AUTOUPDATER": "1"}
+# With this it sends no `HEAD /api/hello` either.
+QUIETER_CLAUDE = {**QUIET_CLAUDE, "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1"}
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,8 @@ class Call:
     command: Callable
     read: Callable
     session: Callable | None = None
+    # Without proxy variables, where a network namespace keeps it inside.
+    is_direct: bool = False
 
     @property
     def name(self):
@@ -103,14 +106,13 @@ def openai_way(way):
 def claude(way, *more):
     program = way.installed / "claude-code/node_modules/.bin/claude"
     argv = [program, "-p", "say hi", "--output-format", "json", "--model", "claude-haiku-4-5", *more]
-    return argv, {**anthropic_way(way), **QUIET_CLAUDE}
+    return argv, {**anthropic_way(way), **QUIETER_CLAUDE}
 
 
 def claude_bearer(way):
-    """As the hint of `qcc proxy start` says."""
-    argv, environment = claude(way)
-    del environment["ANTHROPIC_API_KEY"]
-    return argv, {**environment, "ANTHROPIC_AUTH_TOKEN": way.key}
+    """As the hint of `qcc proxy start` says, and with its `HEAD` at its start, which proxy variables keep it from."""
+    address = {"ANTHROPIC_BASE_URL": f"http://127.0.0.1:{way.port}"}
+    return claude(way)[0], {**address, **QUIET_CLAUDE, "ANTHROPIC_AUTH_TOKEN": way.key}
 
 
 def claude_session(name, turn):
@@ -187,7 +189,7 @@ def node(script, mode, environment, package):
 def all_calls():
     calls = [
         Call("claude-code", "x-api-key", "anthropic", claude, read_claude, claude_session),
-        Call("claude-code", "bearer", "anthropic", claude_bearer, read_claude),
+        Call("claude-code", "bearer", "anthropic", claude_bearer, read_claude, is_direct=True),
         Call("codex", "provider", "openai", codex_provider, read_codex, codex_session),
         Call("codex", "base-url", "openai", codex_base_url, read_codex),
     ]

@@ -8,13 +8,13 @@ CLUSTER = "clients"
 
 
 class Proxy:
-    """A running qcc before these endpoints; the earlier of them has the higher priority unless all are `equal`."""
+    """A running qcc before these endpoints."""
 
-    def __init__(self, binary, folder, protocol, endpoints, equal=False, tokens=()):
+    def __init__(self, binary, folder, protocol, endpoints, tokens):
         self._binary = binary
         self._config = folder / "config.toml"
         self._config.touch(mode=0o600)
-        self._config.write_text(configuration(protocol, endpoints, equal, tokens), encoding="utf-8")
+        self._config.write_text(configuration(protocol, endpoints, tokens), encoding="utf-8")
         (folder / "run").mkdir(mode=0o700)
         self._environment = {
             "PATH": os.environ["PATH"],
@@ -51,7 +51,7 @@ class Proxy:
         self._log.close()
 
 
-def configuration(protocol, endpoints, equal, tokens):
+def configuration(protocol, endpoints, tokens):
     head = f'[clusters.{CLUSTER}]\nlisten = "127.0.0.1:0"\ndrain_timeout = "1s"\n'
     # Clients that ask again and again are to be told soon that no endpoint is left.
     head += f'queue_timeout = "1s"\nclient_tokens = {json.dumps(tokens)}\n'
@@ -62,8 +62,8 @@ name = "{endpoint.name}"
 base_url = "http://127.0.0.1:{endpoint.port}"
 api_key = "{endpoint.key}"
 protocol = "{protocol}"
-priority = {1 if equal else number}
+priority = {endpoint.priority}
 """
-        for number, endpoint in enumerate(endpoints, 1)
+        for endpoint in endpoints
     )
     return head + "".join(tables)

@@ -26,7 +26,7 @@ def whole(kind, model):
         "count_tokens": lambda: {"input_tokens": 7},
         "chat": lambda: completion(model, {"message": {"role": "assistant", "content": TEXT}, "finish_reason": "stop"}),
         "responses": lambda: response(model, "completed", [output_item("completed", TEXT)]),
-        "models": lambda: model_list(),
+        "models": model_list,
     }[kind]()
 
 

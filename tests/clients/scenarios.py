@@ -4,7 +4,6 @@ Started by `run`, which installs the clients first.
 """
 
 import argparse
-import json
 import sys
 import tempfile
 import uuid
@@ -82,20 +81,20 @@ class Seen:
 class Stage:
     """The upstreams, the proxy and the tap of one scenario, in a folder of its own."""
 
-    def __init__(self, folder, binary, call, behaviours, equal=False, tokens=()):
+    def __init__(self, folder, options, call, placed, tokens=()):
         folder.mkdir(parents=True)
         self.folder = folder
         self.ledger = Ledger(folder / "ledger.jsonl")
-        self.endpoints = [
-            Endpoint(name, behaviour, f"sk-endpoint-{name}", self.ledger) for name, behaviour in behaviours
-        ]
-        self.proxy = Proxy(binary, folder, call.protocol, self.endpoints, equal, tokens)
+        self.endpoints = [Endpoint(name, behaviour, priority, self.ledger) for name, behaviour, priority in placed]
+        self.proxy = Proxy(options.qcc, folder, call.protocol, self.endpoints, tokens)
         self.tap = Tap(self.proxy.port)
         self.outside = Outside()
+        self.installed = options.installed
+        self.variables = {} if call.is_direct and options.fenced else self.outside.environment()
 
-    def way(self, home, installed, key):
+    def way(self, home, key):
         home.mkdir(exist_ok=True)
-        return Way(self.tap.port, key, home, installed, self.outside.environment())
+        return Way(self.tap.port, key, home, self.installed, self.variables)
 
     def take_down(self, seen):
         try:
@@ -112,11 +111,11 @@ class Stage:
 def play(scenario, call, folder, options):
     """One scenario with one client."""
     seen = Seen()
-    behaviours = [("main", scenario.behaviour), ("spare", scenario.spare)]
-    stage = Stage(folder, options.qcc, call, behaviours, tokens=scenario.tokens)
+    placed = [("main", scenario.behaviour, 1), ("spare", scenario.spare, 2)]
+    stage = Stage(folder, options, call, placed, scenario.tokens)
     try:
         for number in range(scenario.runs):
-            way = stage.way(folder / f"home-{number}", options.installed, scenario.client_key)
+            way = stage.way(folder / f"home-{number}", scenario.client_key)
             seen.marks.append(len(stage.ledger.entries()))
             seen.shown.append(call.run(way))
     finally:
@@ -128,10 +127,10 @@ def play(scenario, call, folder, options):
 def play_sessions(call, folder, options):
     """Sessions of two turns each before three equal endpoints; where each turn was served."""
     seen, served = Seen(), []
-    stage = Stage(folder, options.qcc, call, [(name, "good") for name in ("a", "b", "c")], equal=True)
+    stage = Stage(folder, options, call, [(name, "good", 1) for name in ("a", "b", "c")])
     try:
         for number in range(options.sessions):
-            way = stage.way(folder / f"home-{number}", options.installed, CLIENT_KEY)
+            way = stage.way(folder / f"home-{number}", CLIENT_KEY)
             name, turns = str(uuid.uuid4()), []
             for turn in range(2):
                 before = len(stage.ledger.entries())
@@ -186,6 +185,7 @@ exit codes: 0 as expected, or skipped; 1 not as expected; 2 usage""",
     # These come from `run`.
     parser.add_argument("--qcc", type=Path, required=True, help=argparse.SUPPRESS)
     parser.add_argument("--installed", type=Path, required=True, help=argparse.SUPPRESS)
+    parser.add_argument("--fenced", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--skipped", action="append", default=[], help=argparse.SUPPRESS)
     parser.add_argument("--client", action="append", default=[], help="only this client (may be repeated)")
     parser.add_argument("--scenario", action="append", default=[], help="only this scenario (may be repeated)")

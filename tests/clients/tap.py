@@ -11,7 +11,7 @@ import struct
 import threading
 from dataclasses import dataclass
 
-ANSWER_HEAD = re.compile(rb"HTTP/1\.1 (\d{3})[^\r\n]*\r\n(.*?)\r\n\r\n", re.DOTALL)
+ANSWER_HEAD = re.compile(rb"HTTP/1\.1 (\d{3})[^\r\n]*\r\n((?:[^\r\n]+\r\n)*)\r\n")
 # Closing with it sends a reset, as the side that broke off did.
 LINGER_RESET = struct.pack("ii", 1, 0)
 

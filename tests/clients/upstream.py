@@ -61,12 +61,13 @@ class Ledger:
 
 
 class Endpoint:
-    """One endpoint on a port of its own; `key` is the one that it expects."""
+    """One endpoint on a port of its own; `key` is the one that it expects, `priority` its place in the cluster."""
 
-    def __init__(self, name, behaviour, key, ledger):
+    def __init__(self, name, behaviour, priority, ledger):
         if behaviour not in BEHAVIOURS:
             raise ValueError(f"no behaviour {behaviour}; there are {', '.join(BEHAVIOURS)}")
-        self.name, self.behaviour, self.key, self.ledger = name, behaviour, key, ledger
+        self.name, self.behaviour, self.priority, self.ledger = name, behaviour, priority, ledger
+        self.key = f"sk-endpoint-{name}"
         self._first = threading.Lock()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
@@ -154,10 +155,12 @@ class Handler(BaseHTTPRequestHandler):
 
     def send_answer(self, kind, model, behaviour):
         if behaviour == "error-event":
-            return self.send_whole(200, replies.error(kind, 529))
+            self.send_whole(200, replies.error(kind, 529))
+            return
         body = json.dumps(replies.whole(kind, model)).encode()
         if behaviour == "good":
-            return self.send_bytes(200, body)
+            self.send_bytes(200, body)
+            return
         self.send_head(200, {"content-type": "application/json", "content-length": str(len(body))})
         self.wfile.write(b"" if behaviour == "cut-before" else body[: len(body) // 2])
         self.close_connection = True
