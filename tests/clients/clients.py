@@ -224,7 +224,9 @@ def why_not(client, installed):
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         return str(error)
-    return None if tried.returncode == 0 else last_line(tried.stderr)
+    # Node prints its version last; what is wrong stands in the first line that says so.
+    errors = [line for line in tried.stderr.splitlines() if "Error:" in line]
+    return None if tried.returncode == 0 else (errors or [last_line(tried.stderr)])[0][:200]
 
 
 if __name__ == "__main__":

@@ -64,6 +64,8 @@ def failures(scenario, call, seen):
         found += of_a_cut(call, seen)
     else:
         found += of_hiding(call, seen)
+    if scenario.name == "good":
+        found += of_connections(seen)
     return [*found, *of_counts(expected, seen), *of_status(expected, seen)]
 
 
@@ -103,6 +105,15 @@ def of_hiding(call, seen):
         # The refusal of a WebSocket is the answer that makes Codex go on at once.
         if answer.status not in (200, 426) or (answer.status != 426 and "x-qcc-error" in answer.headers):
             yield f"the client was told {answer.status} {answer.headers.get('x-qcc-error', '')}"
+
+
+def of_connections(seen):
+    """The answer to a `HEAD` at the start leaves its connection to the first request; Bun needs its length."""
+    heads = [request for request in seen.sent if request.method == "HEAD"]
+    firsts = [request for request in seen.sent if request.method == "POST"][:1]
+    for head, first in zip(heads, firsts, strict=False):
+        if head.connection != first.connection:
+            yield "the first request didn't use the connection of the HEAD at the start"
 
 
 def of_answer(shown, text):

@@ -18,8 +18,9 @@ LINGER_RESET = struct.pack("ii", 1, 0)
 
 @dataclass
 class Request:
-    """What a client sent."""
+    """What a client sent, and on which of its connections."""
 
+    connection: int
     method: str
     target: str
     headers: dict
@@ -79,7 +80,7 @@ class Tap:
 
     def requests(self):
         """What the client sent, connection by connection."""
-        return [request for sent, _ in self._seen() for request in requests_in(sent)]
+        return [request for number, (sent, _) in enumerate(self._seen()) for request in requests_in(number, sent)]
 
     def answers(self):
         """What the client was told, connection by connection."""
@@ -101,7 +102,7 @@ class Tap:
         self._listener.close()
 
 
-def requests_in(sent):
+def requests_in(connection, sent):
     """The requests of a connection; the last one only if it is complete."""
     found = []
     while b"\r\n\r\n" in sent:
@@ -112,7 +113,7 @@ def requests_in(sent):
         if len(rest) < length:
             break
         method, target, _ = first.split(" ", 2)
-        found.append(Request(method, target, headers, hashlib.sha256(rest[:length]).hexdigest()))
+        found.append(Request(connection, method, target, headers, hashlib.sha256(rest[:length]).hexdigest()))
         sent = rest[length:]
     return found
 
