@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
-use hyper::body::Incoming;
 use hyper::http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue};
 use hyper::http::uri::PathAndQuery;
 use hyper::{Method, Response, StatusCode};
@@ -20,7 +19,7 @@ use crate::exchange::{
     Call, ErrorText, Judgement, apply_cooldown, failed_connect, judge_error_event, judge_lost, judge_status,
     judge_timeout,
 };
-use crate::upstream::{Connection, ReplayBody, Returned, SendError};
+use crate::upstream::{AnswerBody, Connection, ReplayBody, Returned, SendError};
 
 /// The most of an answer that is read.
 const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -128,7 +127,7 @@ impl Check {
         }
     }
 
-    async fn send(&mut self, code: &str) -> Result<(Response<Incoming>, Returned), (Judgement, String)> {
+    async fn send(&mut self, code: &str) -> Result<(Response<AnswerBody>, Returned), (Judgement, String)> {
         let endpoint = self.attempt.endpoint().clone();
         let gate = endpoint.admission();
         let unconnected = |error: &dyn std::fmt::Display| (failed_connect(), error.to_string());
@@ -143,7 +142,7 @@ impl Check {
                     connection =
                         endpoint.origin.new_connection(&gate).await.map_err(|error| unconnected(&error))?;
                 }
-                Err(SendError::Unsent(error)) => return Err(unconnected(&error)),
+                Err(SendError::Unsent(why)) => return Err(unconnected(&why)),
                 Err(SendError::Lost(error)) => {
                     return Err((judge_lost(), format!("the connection broke before an answer: {error}")));
                 }
@@ -159,7 +158,7 @@ impl Check {
         connection: Connection,
         endpoint: &Endpoint,
         code: &str,
-    ) -> Result<(Response<Incoming>, Returned), SendError> {
+    ) -> Result<(Response<AnswerBody>, Returned), SendError> {
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         if endpoint.settings.protocol == Protocol::Anthropic {
@@ -181,7 +180,7 @@ impl Check {
         connection.send(request, self.attempt.stamp()).await
     }
 
-    async fn judge(&self, response: Response<Incoming>, connection: Returned, code: &str) -> Meaning {
+    async fn judge(&self, response: Response<AnswerBody>, connection: Returned, code: &str) -> Meaning {
         let (parts, body) = response.into_parts();
         let status = parts.status;
         let now = self.attempt.cluster().clock.shown_now();

@@ -13,6 +13,7 @@ use crate::exchange::{
     Call, ErrorText, Judgement, Progress, Shape, StreamWatch, judge_error_event, judge_timeout,
     shape_of_answer,
 };
+use crate::upstream::BodyError;
 
 /// The most bytes of a stream that are held back before its content begins.
 const HELD_BYTES_MAX: usize = 64 * 1024;
@@ -111,7 +112,7 @@ pub(super) async fn begin_whole(held: &mut Held, call: Call, patience: Duration)
 }
 
 /// Reads an answer until its shape shows: where the network cuts it says nothing of it.
-async fn read_to_shape(held: &mut Held, call: Call) -> Result<Shape, hyper::Error> {
+async fn read_to_shape(held: &mut Held, call: Call) -> Result<Shape, BodyError> {
     held.read_beginning().await?;
     loop {
         let beginning = held.beginning();
@@ -131,7 +132,7 @@ fn silent(limit: Duration) -> NoSuccess {
     (judge_timeout(), format!("no content within {limit:?}"), true)
 }
 
-fn lost(error: hyper::Error) -> NoSuccess {
+fn lost(error: BodyError) -> NoSuccess {
     (Judgement::broken_off(), format!("the answer broke off before its content: {error}"), true)
 }
 
