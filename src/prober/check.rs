@@ -19,7 +19,7 @@ use crate::exchange::{
     Call, ErrorText, Judgement, apply_cooldown, failed_connect, judge_error_event, judge_lost, judge_status,
     judge_timeout,
 };
-use crate::upstream::{AnswerBody, Connection, ReplayBody, Returned, SendError};
+use crate::upstream::{AnswerBody, Connection, ReplayBody, Returned, SendError, with_causes};
 
 /// The most of an answer that is read.
 const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -133,18 +133,23 @@ impl Check {
         let unconnected = |error: &dyn std::fmt::Display| (failed_connect(), error.to_string());
         let mut connection = endpoint.origin.connection(&gate).await.map_err(|error| unconnected(&error))?;
         self.attempt.begin();
+        let mut was_sent = false;
         loop {
-            let is_reused = connection.is_reused();
+            let may_have_died = connection.is_reused() && !was_sent;
+            was_sent = true;
             match self.send_on(connection, &endpoint, code).await {
                 Ok(answered) => return Ok(answered),
-                Err(SendError::Unsent(_) | SendError::Lost(_)) if is_reused => {
-                    // A pooled connection that had died: a check may be sent again.
+                Err(SendError::Unsent(_) | SendError::Lost(_)) if may_have_died => {
+                    // A pooled connection that had died: a check may be sent again, once.
                     connection =
                         endpoint.origin.new_connection(&gate).await.map_err(|error| unconnected(&error))?;
                 }
                 Err(SendError::Unsent(why)) => return Err(unconnected(&why)),
                 Err(SendError::Lost(error)) => {
-                    return Err((judge_lost(), format!("the connection broke before an answer: {error}")));
+                    return Err((
+                        judge_lost(),
+                        format!("the connection broke before an answer: {}", with_causes(&error)),
+                    ));
                 }
                 Err(SendError::Refused) => {
                     return Err((Judgement::SAYS_NOTHING, "overtaken by a change".to_owned()));

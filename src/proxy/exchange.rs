@@ -16,7 +16,7 @@ use crate::config::{Billing, ClusterSettings, RetryAmbiguous};
 use crate::exchange::{
     Call, Judgement, apply_cooldown, failed_connect, judge_lost, judge_status, judge_timeout,
 };
-use crate::upstream::{AnswerBody, Connection, Returned, SendError};
+use crate::upstream::{AnswerBody, Connection, Returned, SendError, with_causes};
 
 /// How often a request that an endpoint did not get is sent there, in all. Where even a connection of its own
 /// does not take it, the endpoint doesn't.
@@ -111,7 +111,8 @@ async fn send(attempt: &mut Attempt, incomer: &Incomer, settings: &ClusterSettin
             }
             Err(Some(SendError::Unsent(why))) => return Sent::NoConnection(why.to_string()),
             Err(Some(SendError::Lost(error))) => {
-                return Sent::Broken(judge_lost(), format!("the connection broke before an answer: {error}"));
+                let text = format!("the connection broke before an answer: {}", with_causes(&error));
+                return Sent::Broken(judge_lost(), text);
             }
         }
     }

@@ -77,8 +77,8 @@ impl fmt::Display for BodyError {
 
 impl Error for BodyError {}
 
-/// An error and what it comes of: hyper's own texts leave the latter out.
-pub(super) fn with_causes(error: &dyn Error) -> String {
+/// An error and what it comes of, in one line: hyper's own texts leave the latter out.
+pub fn with_causes(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

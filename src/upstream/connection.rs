@@ -22,7 +22,7 @@ pub struct Connection {
 }
 
 enum Kind {
-    Http1(Http1),
+    Http1(Box<Http1>),
     Http2(Place),
 }
 
@@ -80,7 +80,7 @@ impl fmt::Display for Unsent {
 }
 
 impl Connection {
-    pub(super) fn http1(connection: Http1, history: History, pool: &Arc<Pool>) -> Self {
+    pub(super) fn http1(connection: Box<Http1>, history: History, pool: &Arc<Pool>) -> Self {
         Self { kind: Kind::Http1(connection), history, pool: pool.clone() }
     }
 

@@ -20,6 +20,7 @@ use crate::clock::Stopwatch;
 /// How long a pooled connection may take to become ready once its last answer has been read.
 const READY_WITHIN: Duration = Duration::from_millis(50);
 
+/// Boxed once, since it is handed from pool to exchange and back with every request.
 pub(super) struct Http1 {
     sender: SendRequest<ReplayBody>,
     gate: Arc<Gate>,
@@ -36,7 +37,7 @@ impl Http1 {
         stream: Stream,
         admission: Arc<dyn Admission>,
         reader: Option<Arc<str>>,
-    ) -> Result<Self, ConnectError> {
+    ) -> Result<Box<Self>, ConnectError> {
         let gate = Arc::new(Gate::new(admission));
         let io = TokioIo::new(GuardedStream { stream, sentry: gate.clone() });
         let (sender, connection) =
@@ -45,7 +46,7 @@ impl Http1 {
         // cancelled. Its error reaches the exchange too, so nothing is lost here.
         tokio::spawn(connection);
         let (age, idle) = (Age::new(), Stopwatch::start());
-        Ok(Self { sender, gate, age, idle, idle_max: age::IDLE_MAX, reader })
+        Ok(Box::new(Self { sender, gate, age, idle, idle_max: age::IDLE_MAX, reader }))
     }
 
     /// Begins to lie idle.

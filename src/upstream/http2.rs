@@ -18,6 +18,7 @@ use hyper::http::uri::Authority;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use qcc_fsm::Stamp;
+use tokio::sync::Notify;
 
 use super::age::Age;
 use super::body::{AdmittedBody, Permit, ReplayBody};
@@ -45,10 +46,22 @@ pub(super) struct Http2 {
     writes: Arc<Writes>,
     /// Exchanges on it now.
     active: AtomicUsize,
-    /// How many streams the upstream takes at once, as far as it has said.
-    allowed: Arc<AtomicUsize>,
+    allowed: Arc<Allowed>,
     /// It gets no more requests.
     retired: AtomicBool,
+}
+
+/// How many streams the upstream takes at once, as far as it was heard to say.
+struct Allowed {
+    streams: AtomicUsize,
+    /// It may have said something.
+    look: Notify,
+}
+
+impl Default for Allowed {
+    fn default() -> Self {
+        Self { streams: AtomicUsize::new(STREAMS_MAX), look: Notify::new() }
+    }
 }
 
 /// A place among the exchanges of a connection.
@@ -72,18 +85,23 @@ impl Http2 {
             .handshake(io)
             .await
             .map_err(ConnectError::Handshake)?;
-        let allowed = Arc::new(AtomicUsize::new(STREAMS_MAX));
+        let allowed = Arc::new(Allowed::default());
         let said = allowed.clone();
         // It ends by itself when the pool and all exchanges have let go of it.
         tokio::spawn(async move {
             let mut connection = pin!(connection);
-            std::future::poll_fn(|cx| {
-                let ended = connection.as_mut().poll(cx);
-                // Relaxed: a hint. A request too many waits its turn, and its ticket is looked at after that.
-                said.store(connection.current_max_send_streams(), Ordering::Relaxed);
-                ended
-            })
-            .await
+            loop {
+                let driven = std::future::poll_fn(|cx| {
+                    let ended = connection.as_mut().poll(cx);
+                    // Relaxed: a hint. A request too many waits its turn, and its ticket is looked at after that.
+                    said.streams.store(connection.current_max_send_streams(), Ordering::Relaxed);
+                    ended
+                });
+                tokio::select! {
+                    _ = driven => return,
+                    () = said.look.notified() => {}
+                }
+            }
         });
         Ok(Arc::new(Self {
             sender,
@@ -113,7 +131,7 @@ impl Http2 {
     }
 
     fn room(&self) -> usize {
-        STREAMS_MAX.min(self.allowed.load(Ordering::Relaxed).max(1))
+        STREAMS_MAX.min(self.allowed.streams.load(Ordering::Relaxed).max(1))
     }
 
     /// Whether a request could be given to it now.
@@ -157,7 +175,11 @@ impl Place {
             connection.writes.look_first();
         }
         let mut error = match connection.sender.clone().try_send_request(request).await {
-            Ok(response) => return Ok(response),
+            Ok(response) => {
+                // Its settings came before its first answer.
+                connection.allowed.look.notify_one();
+                return Ok(response);
+            }
             Err(error) => error,
         };
         if permit.was_refused() {

@@ -1,5 +1,14 @@
 //! The way out: one [`Origin`] an endpoint, which owns the key, the connections and the one function
 //! that makes a request head. Proxy and prober both go through it.
+//!
+//! ```text
+//! Origin ── head                 the request's head
+//!        ├─ pool                 connections kept
+//!        ├─ connect              new ones: look-up, race, tunnel, TLS
+//!        └─ connection           one exchange
+//!             ├─ http1 ─ wire    the check before the first byte
+//!             └─ http2 ─ body    the check before the body
+//! ```
 
 mod age;
 mod answer;
@@ -10,9 +19,11 @@ mod head;
 mod http1;
 mod http2;
 mod pool;
+#[cfg(test)]
+mod tests;
 mod wire;
 
-pub use answer::{AnswerBody, BodyError};
+pub use answer::{AnswerBody, BodyError, with_causes};
 pub use body::ReplayBody;
 pub use connect::{ConnectError, Egress, ProxyFault};
 pub use connection::{Connection, Returned, SendError, Unsent};

@@ -21,7 +21,7 @@ pub(super) struct Pool {
 #[derive(Default)]
 struct Connections {
     /// HTTP/1.1, the most recently used last.
-    idle: VecDeque<Http1>,
+    idle: VecDeque<Box<Http1>>,
     /// HTTP/2, in use or not. The first ones are filled first, so that the others can be let go.
     shared: Vec<Arc<Http2>>,
     /// Requests that took a connection from here.
@@ -29,7 +29,7 @@ struct Connections {
 }
 
 impl Connections {
-    fn pop(&mut self) -> Option<Http1> {
+    fn pop(&mut self) -> Option<Box<Http1>> {
         let connection = self.idle.pop_back()?;
         self.served += 1;
         Some(connection)
@@ -60,7 +60,7 @@ impl Pool {
     }
 
     /// Keeps a connection that has nothing to do. Beyond the bound the oldest is closed.
-    pub(super) fn put(&self, mut connection: Http1) {
+    pub(super) fn put(&self, mut connection: Box<Http1>) {
         connection.rest();
         if !connection.is_fresh() {
             return;
@@ -84,7 +84,7 @@ impl Pool {
     /// on them goes on.
     pub(super) fn prune(&self) {
         let mut connections = self.lock();
-        connections.idle.retain(Http1::is_fresh);
+        connections.idle.retain(|idle| idle.is_fresh());
         let mut idle_seen = 0;
         connections.shared.retain(|shared| {
             idle_seen += usize::from(shared.is_fresh() && shared.is_idle());

@@ -1,7 +1,12 @@
 //! Who is trusted.
 
+use std::sync::{Arc, Mutex};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio_rustls::rustls::HandshakeKind;
+
 use crate::support::proxy::Home;
-use crate::support::{Client, Cluster, Endpoint, Http2Upstream, Qcc, Upstream, tls};
+use crate::support::{Client, Cluster, Endpoint, Http2Upstream, Qcc, Upstream, exchange, tls};
 use crate::trusting;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -33,6 +38,32 @@ async fn an_upstream_that_nobody_vouches_for_gets_nothing_and_fails_over() {
     assert_eq!((&a["cause"], &a["check_method"]), (&"network".into(), &"network".into()));
     assert!(a["last_error"].as_str().unwrap().contains("ca_file"), "{a:#}");
     assert_eq!((upstream.streams(), upstream.tls.handshakes()), (0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_later_connection_resumes_the_session_of_an_earlier_one() {
+    let kinds = Arc::<Mutex<Vec<HandshakeKind>>>::default();
+    let seen = kinds.clone();
+    let closing = tls::TlsServer::start(&["http/1.1"], move |mut stream, _| {
+        seen.lock().unwrap().extend(stream.get_ref().1.handshake_kind());
+        async move {
+            let mut request = Vec::new();
+            while !request.windows(4).any(|window| window == b"\r\n\r\n") {
+                if stream.read_buf(&mut request).await.unwrap_or(0) == 0 {
+                    return;
+                }
+            }
+            let answer = b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 11\r\n\r\n{\"data\":[]}";
+            let _ = stream.write_all(answer).await;
+            let _ = stream.shutdown().await;
+        }
+    });
+    let (_qcc, client) =
+        trusting(Cluster::new("work").endpoint(Endpoint::at("a", &closing.url()).per_request()));
+    for _ in 0..3 {
+        assert_eq!(exchange(client.get("/v1/models")).await.expect_from("a").text(), "{\"data\":[]}");
+    }
+    assert!(kinds.lock().unwrap().contains(&HandshakeKind::Resumed), "{kinds:?}");
 }
 
 #[tokio::test]
