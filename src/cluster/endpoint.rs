@@ -7,7 +7,7 @@ use qcc_fsm::{Billing, FailureLimit, FailureWindow, Policy, Snapshot, Tick, Tick
 use super::Vitals;
 use crate::config::{self, ClusterSettings, EndpointSettings, Protocol};
 use crate::text::printable;
-use crate::upstream::{Admission, Origin, OriginError};
+use crate::upstream::{Admission, Egress, Origin, OriginError};
 
 /// An endpoint as it is configured, with the health that a reload keeps.
 pub struct Endpoint {
@@ -36,9 +36,9 @@ impl Endpoint {
         settings: &EndpointSettings,
         cluster: &ClusterSettings,
         vitals: Arc<Vitals>,
+        egress: &Egress<'_>,
     ) -> Result<Self, OriginError> {
-        let origin =
-            Origin::new(&settings.base_url, &settings.api_key, settings.auth, cluster.timeouts.connect)?;
+        let origin = Origin::new(&settings.base_url, &settings.api_key, settings.auth, egress)?;
         let health = &cluster.health;
         Ok(Self {
             policy: policy(settings, health),

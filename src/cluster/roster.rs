@@ -9,7 +9,7 @@ use qcc_fsm::AdminCommand;
 use super::{Endpoint, Vitals};
 use crate::clock::Clock;
 use crate::config::{ClusterSettings, EndpointSettings};
-use crate::upstream::OriginError;
+use crate::upstream::{Egress, OriginError};
 
 /// The endpoints, the lowest priority number first. It never changes: a reload makes a new one.
 pub struct Roster {
@@ -65,9 +65,12 @@ impl Roster {
     pub fn build(settings: &ClusterSettings, clock: Clock, old: Option<&Self>) -> Result<Self, BuildError> {
         let mut order: Vec<usize> = (0..settings.endpoints.len()).collect();
         order.sort_by_key(|&index| settings.endpoints[index].priority);
+        let egress = Egress::new(settings);
         let endpoints = order
             .iter()
-            .map(|&index| build_endpoint(&settings.endpoints[index], settings, clock, old).map(Arc::new))
+            .map(|&index| {
+                build_endpoint(&settings.endpoints[index], settings, clock, old, &egress).map(Arc::new)
+            })
             .collect::<Result<Vec<_>, _>>()?;
         let commands = endpoints.iter().enumerate();
         let commands = commands
@@ -116,10 +119,11 @@ fn build_endpoint(
     cluster: &ClusterSettings,
     clock: Clock,
     old: Option<&Roster>,
+    egress: &Egress<'_>,
 ) -> Result<Endpoint, BuildError> {
     let known = known(old, settings);
     let vitals = known.map_or_else(|| Arc::new(Vitals::new(clock)), |known| known.vitals.clone());
-    let endpoint = Endpoint::new(settings, cluster, vitals)
+    let endpoint = Endpoint::new(settings, cluster, vitals, egress)
         .map_err(|why| BuildError { endpoint: settings.name.clone(), why })?;
     let endpoint = match known {
         Some(known) => endpoint.with_samples_of(known),

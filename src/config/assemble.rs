@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use toml::de::DeValue;
 
 use super::base_url::BaseUrl;
+use super::ca_file;
 use super::choices::AuthForm;
 use super::error::Fault;
 use super::keys;
@@ -75,6 +76,10 @@ fn cluster(name: &str, section: &Section<'_>, fetch_from: Option<&Environment>) 
     let admin_listen = section.address("admin_listen");
     let client_tokens = secrets(section, "client_tokens", fetch_from);
     let retry_ambiguous = section.choice("retry_ambiguous");
+    let ca_file = section.text("ca_file").zip(fetch_from).and_then(|(path, environment)| {
+        let read = ca_file::read(&path, environment, section.source.directory());
+        read.map_err(|fault| section.note("ca_file", fault)).ok()
+    });
     if let Some(Err(fault)) = listen.map(|listen| check_listen(listen, client_tokens.len())) {
         section.note("listen", fault);
     }
@@ -91,6 +96,8 @@ fn cluster(name: &str, section: &Section<'_>, fetch_from: Option<&Environment>) 
         commit_after: section.duration("commit_after"),
         session_ttl: section.duration("session_ttl"),
         admin_listen,
+        ca_file,
+        proxy: section.proxy_url("proxy"),
         health: health(&section.table("health", &keys::HEALTH)),
         timeouts: timeouts(&section.table("timeouts", &keys::TIMEOUTS)),
         endpoints: endpoints(section, fetch_from),

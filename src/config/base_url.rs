@@ -135,7 +135,7 @@ fn refuse_what_is_no_address(rest: &str) -> Result<(), Fault> {
 }
 
 /// Host (IPv6 still in its brackets) and port.
-fn split_port(authority: &str) -> Result<(&str, Option<u16>), Fault> {
+pub(super) fn split_port(authority: &str) -> Result<(&str, Option<u16>), Fault> {
     let end_of_host = match authority.starts_with('[') {
         true => authority.find(']').map_or(authority.len(), |bracket| bracket + 1),
         false => authority.find(':').unwrap_or(authority.len()),
@@ -155,7 +155,7 @@ fn split_port(authority: &str) -> Result<(&str, Option<u16>), Fault> {
         })
 }
 
-fn check_host(host: &str) -> Result<(), Fault> {
+pub(super) fn check_host(host: &str) -> Result<(), Fault> {
     let in_brackets = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
     let well_formed = match in_brackets {
         Some(address) => address.parse::<Ipv6Addr>().is_ok(),

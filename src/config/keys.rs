@@ -64,6 +64,13 @@ pub(super) static CLUSTER: Group = Group {
         key("admin_listen", Form::LoopbackAddress, Unset("none"),
             "Where status, metrics and the status page are served over TCP; loopback only, since it asks for \
              no token. None by default: the control socket serves the same."),
+        key("ca_file", Form::Path, Unset("none"),
+            "A file of certificates (PEM) that upstreams' certificates may be signed by, besides this \
+             machine's own: for a company's or a test's. `~/` is the home directory; a relative path starts \
+             at the configuration file's directory."),
+        key("proxy", Form::ProxyUrl, Unset("none"),
+            "An HTTP proxy that all endpoints of the cluster are reached through, `user:password@` before its \
+             host where it asks for one. Only what stands here counts: `HTTP_PROXY` and the like are ignored."),
         key("health", Form::Table, Unset("its defaults"),
             "When an endpoint is taken out of service and comes back, below."),
         key("timeouts", Form::Table, Unset("its defaults"), "Limits of an exchange, below."),

@@ -7,11 +7,12 @@
 //!
 //! ```text
 //! load (file, mode) → read (TOML beside the keys) → assemble (what must hold together) → Settings
-//!                       values, base_url, glob        secret_form → secret_source
+//!                       values, base_url, glob        secret_form → secret_source, ca_file
 //! ```
 
 mod assemble;
 mod base_url;
+mod ca_file;
 mod choices;
 mod docs;
 mod error;
@@ -20,6 +21,7 @@ mod keys;
 mod load;
 mod model_map;
 mod paths;
+mod proxy_url;
 mod read;
 mod schema;
 mod secret;
@@ -32,6 +34,7 @@ mod tests;
 mod values;
 
 pub use base_url::{BaseUrl, Scheme};
+pub use ca_file::CaFile;
 pub use choices::{AuthForm, Billing, Protocol, RetryAmbiguous};
 pub use docs::markdown;
 pub use error::{ConfigError, Fault, Problem, printable};
@@ -39,6 +42,7 @@ pub use glob::ModelGlob;
 pub use load::parse_str;
 pub use model_map::ModelMap;
 pub use paths::Environment;
+pub use proxy_url::ProxyUrl;
 pub use secret::{EndpointId, Secret};
 pub use settings::{ClusterSettings, EndpointSettings, HealthSettings, Settings, Timeouts};
 pub use template::TEMPLATE;

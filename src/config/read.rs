@@ -15,6 +15,7 @@ use super::error::{Fault, Problem};
 use super::glob::ModelGlob;
 use super::keys::GROUPS;
 use super::model_map::ModelMap;
+use super::proxy_url::ProxyUrl;
 use super::schema::{Fallback, Form, Group, Key};
 use super::values;
 
@@ -28,6 +29,18 @@ pub(super) struct Source<'t> {
 }
 
 impl Source<'_> {
+    /// Where relative paths in the file start.
+    pub fn directory(&self) -> &Path {
+        self.path.parent().unwrap_or(Path::new("."))
+    }
+
+    /// Refuses a secret that is written out in a file that others can read.
+    pub fn admit_literal_secret(&self) -> Result<(), Fault> {
+        let Some(mode) = self.open_to_others else { return Ok(()) };
+        let what = format!("is written out, and other users can read the file (mode {mode:04o})");
+        Err(Fault::new(what).help("run `chmod 600` on the file"))
+    }
+
     pub fn note(&self, offset_bytes: usize, key: &str, fault: Fault) {
         let before = self.text.as_bytes().get(..offset_bytes).unwrap_or_default();
         let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
@@ -166,6 +179,16 @@ impl<'t> Section<'t> {
 
     pub fn base_url(&self, name: &str) -> Option<BaseUrl> {
         self.read(name, |form, value| BaseUrl::new(text(form, value)?))
+    }
+
+    pub fn proxy_url(&self, name: &str) -> Option<ProxyUrl> {
+        self.read(name, |form, value| {
+            let proxy = ProxyUrl::new(text(form, value)?)?;
+            if proxy.credentials().is_some() {
+                self.source.admit_literal_secret()?;
+            }
+            Ok(proxy)
+        })
     }
 
     /// A text that is not empty and has no control characters.

@@ -1,7 +1,5 @@
 //! Reads secrets out of the file: the form in which one is given, then the secret itself.
 
-use std::path::Path;
-
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -40,11 +38,10 @@ fn fetched<'t>(
     environment: Option<&Environment>,
 ) -> Option<Secret> {
     let at = value.span().start;
-    let directory = source.path.parent().unwrap_or(Path::new("."));
     form(source, &place, value)
         .map_err(|fault| source.note(at, &place, fault))
         .ok()??
-        .fetch(environment?, directory)
+        .fetch(environment?, source.directory())
         .map_err(|fault| source.note(at, &place, fault))
         .ok()
 }
@@ -60,14 +57,10 @@ fn form<'t>(
     }
     let text = value.get_ref().as_str().ok_or_else(|| wrong_type(Form::Secret, value.get_ref()))?;
     let secret = Secret::new(text)?;
-    match source.open_to_others {
-        None => Ok(Some(SecretSource::Literal(secret))),
-        Some(mode) => {
-            let what = format!("is written out, and other users can read the file (mode {mode:04o})");
-            let help = "run `chmod 600` on the file, or give the key as { env = … } or { file = … }";
-            Err(Fault::new(what).help(help))
-        }
-    }
+    source.admit_literal_secret().map_err(|fault| {
+        fault.help("run `chmod 600` on the file, or give the key as { env = … } or { file = … }")
+    })?;
+    Ok(Some(SecretSource::Literal(secret)))
 }
 
 fn table_form<'t>(

@@ -6,10 +6,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::base_url::BaseUrl;
+use super::ca_file::CaFile;
 use super::choices::{AuthForm, Billing, Protocol, RetryAmbiguous};
 use super::error::{ConfigError, Fault, nearest};
 use super::glob::ModelGlob;
 use super::model_map::ModelMap;
+use super::proxy_url::ProxyUrl;
 use super::secret::{EndpointId, Secret};
 use super::values;
 
@@ -45,6 +47,9 @@ pub struct ClusterSettings {
     pub retry_ambiguous: RetryAmbiguous,
     /// Always loopback.
     pub admin_listen: Option<SocketAddr>,
+    /// Trusted besides the platform's certificates.
+    pub ca_file: Option<CaFile>,
+    pub proxy: Option<ProxyUrl>,
     pub health: HealthSettings,
     pub timeouts: Timeouts,
     /// In the order of the file, at least one; names and ids are unique.

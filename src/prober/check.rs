@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
-use hyper::body::Incoming;
 use hyper::http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue};
 use hyper::http::uri::PathAndQuery;
 use hyper::{Method, Response, StatusCode};
@@ -20,7 +19,7 @@ use crate::exchange::{
     ByHead, Call, Cooling, ErrorText, Head, Judgement, apply_cooldown, failed_connect, judge_error_event,
     judge_lost, judge_timeout,
 };
-use crate::upstream::{Connection, ReplayBody, Returned, SendError};
+use crate::upstream::{AnswerBody, Connection, ReplayBody, Returned, SendError, with_causes};
 
 /// The most of an answer that is read.
 const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -128,24 +127,29 @@ impl Check {
         }
     }
 
-    async fn send(&mut self, code: &str) -> Result<(Response<Incoming>, Returned), (Judgement, String)> {
+    async fn send(&mut self, code: &str) -> Result<(Response<AnswerBody>, Returned), (Judgement, String)> {
         let endpoint = self.attempt.endpoint().clone();
         let gate = endpoint.admission();
         let unconnected = |error: &dyn std::fmt::Display| (failed_connect(), error.to_string());
         let mut connection = endpoint.origin.connection(&gate).await.map_err(|error| unconnected(&error))?;
         self.attempt.begin();
+        let mut was_sent = false;
         loop {
-            let is_reused = connection.is_reused();
+            let may_have_died = connection.is_reused() && !was_sent;
+            was_sent = true;
             match self.send_on(connection, &endpoint, code).await {
                 Ok(answered) => return Ok(answered),
-                Err(SendError::Unsent(_) | SendError::Lost(_)) if is_reused => {
-                    // A pooled connection that had died: a check may be sent again.
+                Err(SendError::Unsent(_) | SendError::Lost(_)) if may_have_died => {
+                    // A pooled connection that had died: a check may be sent again, once.
                     connection =
                         endpoint.origin.new_connection(&gate).await.map_err(|error| unconnected(&error))?;
                 }
-                Err(SendError::Unsent(error)) => return Err(unconnected(&error)),
+                Err(SendError::Unsent(why)) => return Err(unconnected(&why)),
                 Err(SendError::Lost(error)) => {
-                    return Err((judge_lost(), format!("the connection broke before an answer: {error}")));
+                    return Err((
+                        judge_lost(),
+                        format!("the connection broke before an answer: {}", with_causes(&error)),
+                    ));
                 }
                 Err(SendError::Refused) => {
                     return Err((Judgement::SAYS_NOTHING, "overtaken by a change".to_owned()));
@@ -159,7 +163,7 @@ impl Check {
         connection: Connection,
         endpoint: &Endpoint,
         code: &str,
-    ) -> Result<(Response<Incoming>, Returned), SendError> {
+    ) -> Result<(Response<AnswerBody>, Returned), SendError> {
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         if endpoint.settings.protocol == Protocol::Anthropic {
@@ -183,7 +187,7 @@ impl Check {
         connection.send(request, self.attempt.stamp()).await
     }
 
-    async fn judge(&self, response: Response<Incoming>, connection: Returned, code: &str) -> Meaning {
+    async fn judge(&self, response: Response<AnswerBody>, connection: Returned, code: &str) -> Meaning {
         let (parts, body) = response.into_parts();
         let status = parts.status;
         let now = self.attempt.cluster().clock.shown_now();

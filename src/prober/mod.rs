@@ -7,6 +7,7 @@ mod chat;
 mod check;
 mod round;
 mod schedule;
+mod warming;
 
 pub use round::{CheckLine, CheckOutcome, check_round, start_round};
 
@@ -31,12 +32,14 @@ const LEASE_MARGIN: Duration = Duration::from_secs(5);
 /// The longest sleep: deadlines that nobody acts on are renewed in time.
 const SLEEP_TICKS_MAX: u64 = 10 * 60 * 10;
 
-/// Checks a cluster's endpoints until `stop` turns true.
+/// Checks a cluster's endpoints, and keeps connections to them ready, until `stop` turns true.
 pub fn spawn(cluster: Arc<Cluster>, mut stop: watch::Receiver<bool>) -> JoinHandle<()> {
+    let warming = warming::run(cluster.clone());
     let prober = Prober { cluster, permits: Arc::new(Semaphore::new(CHECKS_MAX)) };
     tokio::spawn(async move {
         tokio::select! {
             () = prober.run() => {}
+            () = warming => {}
             () = async { drop(stop.wait_for(|stop| *stop).await) } => {}
         }
     })

@@ -13,6 +13,7 @@ use crate::exchange::{
     Call, ErrorText, INSPECTED_BYTES_MAX, Judgement, Progress, Shape, StreamWatch, judge_error_event,
     judge_timeout, shape_of_answer,
 };
+use crate::upstream::BodyError;
 
 /// The most bytes of a stream that are held back before its content begins.
 const HELD_BYTES_MAX: usize = 64 * 1024;
@@ -112,7 +113,7 @@ pub(super) async fn begin_whole(held: &mut Held, call: Call, patience: Duration)
 
 /// Reads an answer until its shape shows: where the network cuts it says nothing of it. An object that
 /// has shown nothing in all that is looked at counts as an answer: what it is stands further on.
-async fn read_to_shape(held: &mut Held, call: Call) -> Result<Shape, hyper::Error> {
+async fn read_to_shape(held: &mut Held, call: Call) -> Result<Shape, BodyError> {
     held.read_beginning().await?;
     loop {
         let beginning = held.beginning();
@@ -138,7 +139,7 @@ fn silent(limit: Duration) -> NoSuccess {
     (judge_timeout(), format!("no content within {limit:?}"), true)
 }
 
-fn lost(error: hyper::Error) -> NoSuccess {
+fn lost(error: BodyError) -> NoSuccess {
     (Judgement::broken_off(), format!("the answer broke off before its content: {error}"), true)
 }
 

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use hyper::Response;
-use hyper::body::Incoming;
 use jiff::Timestamp;
 use qcc_fsm::{Cause, CheckMethod, Verdict};
 use tokio::time::timeout;
@@ -20,7 +19,11 @@ use crate::exchange::{
     ByHead, Call, Cooling, Head, Judgement, Repeat, WORDS_WITHIN, apply_cooldown, failed_connect, judge_lost,
     judge_timeout,
 };
-use crate::upstream::{Connection, Returned, SendError};
+use crate::upstream::{AnswerBody, Connection, Returned, SendError, with_causes};
+
+/// How often a request that an endpoint did not get is sent there, in all. Where even a connection of its own
+/// does not take it, the endpoint doesn't.
+const SENDS_MAX: u32 = 3;
 
 /// What one exchange came to.
 pub(super) enum Exchanged {
@@ -91,7 +94,7 @@ fn head_of(held: &Held, call: Call, now: Timestamp) -> Head<'_> {
 }
 
 enum Sent {
-    Answer(Response<Incoming>, Returned),
+    Answer(Response<AnswerBody>, Returned),
     Refused,
     NoConnection(String),
     Broken(Judgement, String),
@@ -102,6 +105,7 @@ async fn send(attempt: &mut Attempt, incomer: &Incomer, settings: &ClusterSettin
     let endpoint = attempt.endpoint().clone();
     let gate = endpoint.admission();
     let mut connected = endpoint.origin.connection(&gate).await;
+    let mut sends = 0;
     loop {
         let connection = match connected {
             Ok(connection) => connection,
@@ -112,7 +116,7 @@ async fn send(attempt: &mut Attempt, incomer: &Incomer, settings: &ClusterSettin
             return Sent::Refused;
         }
         attempt.begin();
-        let is_reused = connection.is_reused();
+        sends += 1;
         match send_on(connection, attempt, incomer, incomer.patience(settings)).await {
             Ok((response, returned)) => return Sent::Answer(response, returned),
             Err(None) => {
@@ -120,13 +124,14 @@ async fn send(attempt: &mut Attempt, incomer: &Incomer, settings: &ClusterSettin
                 return Sent::Broken(judge_timeout(), text);
             }
             Err(Some(SendError::Refused)) => return Sent::Refused,
-            // A pooled connection that had died unnoticed: nothing was sent, so a new one is no new try.
-            Err(Some(SendError::Unsent(_))) if is_reused => {
+            // A pooled connection that had died unnoticed, say: nothing was sent, so a new one is no new try.
+            Err(Some(SendError::Unsent(why))) if why.is_of_connection() && sends < SENDS_MAX => {
                 connected = endpoint.origin.new_connection(&gate).await;
             }
-            Err(Some(SendError::Unsent(error))) => return Sent::NoConnection(error.to_string()),
+            Err(Some(SendError::Unsent(why))) => return Sent::NoConnection(why.to_string()),
             Err(Some(SendError::Lost(error))) => {
-                return Sent::Broken(judge_lost(), format!("the connection broke before an answer: {error}"));
+                let text = format!("the connection broke before an answer: {}", with_causes(&error));
+                return Sent::Broken(judge_lost(), text);
             }
         }
     }
@@ -137,7 +142,7 @@ async fn send_on(
     attempt: &Attempt,
     incomer: &Incomer,
     patience: Duration,
-) -> Result<(Response<Incoming>, Returned), Option<SendError>> {
+) -> Result<(Response<AnswerBody>, Returned), Option<SendError>> {
     let Incomer { method, target, headers, .. } = incomer;
     let endpoint = attempt.endpoint();
     let body = incomer.body_for(&endpoint.settings);

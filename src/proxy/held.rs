@@ -5,20 +5,20 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::BodyExt;
-use hyper::body::{Body, Incoming};
+use hyper::body::Body;
 use hyper::http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION, SET_COOKIE};
 use hyper::http::response::Parts;
 use hyper::{Response, StatusCode};
 use tokio::time::timeout;
 
 use crate::exchange::{Beginning, ErrorText, INSPECTED_BYTES_MAX};
-use crate::upstream::{Returned, strip_hop_by_hop};
+use crate::upstream::{AnswerBody, BodyError, Returned, strip_hop_by_hop};
 
 /// The head of an answer, what came of its body, and the rest to come.
 pub struct Held {
     parts: Parts,
     pub(super) prefix: VecDeque<Bytes>,
-    pub(super) rest: Option<Incoming>,
+    pub(super) rest: Option<AnswerBody>,
     pub(super) connection: Option<Returned>,
     /// Whether the body broke off in what was read of it: what there is must not look whole.
     pub(super) is_cut: bool,
@@ -27,7 +27,7 @@ pub struct Held {
 
 impl Held {
     /// An answer of which only the head has been read.
-    pub fn new(response: Response<Incoming>, connection: Returned, endpoint: &str) -> Self {
+    pub fn new(response: Response<AnswerBody>, connection: Returned, endpoint: &str) -> Self {
         let (parts, body) = response.into_parts();
         let mut held = Self {
             parts,
@@ -70,7 +70,7 @@ impl Held {
     ///
     /// # Errors
     /// When the connection breaks.
-    pub async fn read_on(&mut self) -> Result<Option<Bytes>, hyper::Error> {
+    pub async fn read_on(&mut self) -> Result<Option<Bytes>, BodyError> {
         while let Some(rest) = &mut self.rest {
             let frame = match rest.frame().await {
                 Some(Ok(frame)) => frame,
@@ -144,7 +144,7 @@ impl Held {
     ///
     /// # Errors
     /// When the connection breaks.
-    pub async fn read_beginning(&mut self) -> Result<(), hyper::Error> {
+    pub async fn read_beginning(&mut self) -> Result<(), BodyError> {
         while self.prefix.iter().all(|chunk| chunk.trim_ascii().is_empty()) {
             if self.read_on().await?.is_none() {
                 break;

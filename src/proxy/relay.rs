@@ -11,7 +11,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use hyper::body::{Body, Incoming};
+use hyper::body::Body;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::held::Held;
@@ -20,7 +20,7 @@ use crate::cluster::Attempt;
 use crate::exchange::{
     Judgement, Progress, StreamWatch, judge_error_after_content, judge_error_event, judge_timeout,
 };
-use crate::upstream::Returned;
+use crate::upstream::{AnswerBody, Returned};
 
 /// The answer broke off; the client's connection is to be aborted.
 #[derive(Debug)]
@@ -73,7 +73,7 @@ impl Watched {
 /// The body.
 pub struct Relay {
     prefix: VecDeque<Bytes>,
-    rest: Option<Incoming>,
+    rest: Option<AnswerBody>,
     connection: Option<Returned>,
     /// None once the verdict is final, or for an answer whose head was already judged.
     watched: Option<Box<Watched>>,

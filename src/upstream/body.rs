@@ -1,12 +1,17 @@
 //! A request body that can be sent again: slices of what the client sent, never copied.
 
 use std::convert::Infallible;
+use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
+use qcc_fsm::Stamp;
+
+use super::wire::Admission;
 
 /// A body held as the chunks it came in. A clone shares them and starts over.
 #[derive(Clone, Debug, Default)]
@@ -53,5 +58,85 @@ impl Body for ReplayBody {
 
     fn size_hint(&self) -> SizeHint {
         SizeHint::with_exact(self.left_bytes)
+    }
+}
+
+/// What a request on a shared connection needs to be sent, and what became of it.
+pub(super) struct Permit {
+    admission: Arc<dyn Admission>,
+    stamp: Stamp,
+    refused: AtomicBool,
+    begun: AtomicBool,
+}
+
+impl Permit {
+    pub fn new(admission: Arc<dyn Admission>, stamp: Stamp) -> Self {
+        Self { admission, stamp, refused: AtomicBool::new(false), begun: AtomicBool::new(false) }
+    }
+
+    pub fn is_current(&self) -> bool {
+        self.admission.is_current(self.stamp)
+    }
+
+    /// Whether the body was held back because the endpoint had left service.
+    pub fn was_refused(&self) -> bool {
+        self.refused.load(Ordering::Acquire)
+    }
+
+    /// Whether some of the body was handed over.
+    pub fn has_begun(&self) -> bool {
+        self.begun.load(Ordering::Acquire)
+    }
+}
+
+/// A body that looks at its permit before it gives its first bytes.
+pub(super) struct AdmittedBody {
+    body: ReplayBody,
+    permit: Arc<Permit>,
+}
+
+/// The endpoint left service before the body was sent.
+#[derive(Debug)]
+pub(super) struct NotAdmitted;
+
+impl fmt::Display for NotAdmitted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the endpoint left service before the request was written")
+    }
+}
+
+impl std::error::Error for NotAdmitted {}
+
+impl AdmittedBody {
+    pub fn new(body: ReplayBody, permit: Arc<Permit>) -> Self {
+        Self { body, permit }
+    }
+}
+
+impl Body for AdmittedBody {
+    type Data = Bytes;
+    type Error = NotAdmitted;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, NotAdmitted>>> {
+        if !self.permit.has_begun() {
+            // Release, paired with the Acquire of whoever hears of the stream's end.
+            if !self.permit.is_current() {
+                self.permit.refused.store(true, Ordering::Release);
+                return Poll::Ready(Some(Err(NotAdmitted)));
+            }
+            self.permit.begun.store(true, Ordering::Release);
+        }
+        Pin::new(&mut self.body).poll_frame(cx).map_err(|never| match never {})
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }

@@ -1,11 +1,13 @@
 //! The one function that makes the head of a request to an upstream, so that a key has one way out.
 
+use std::sync::Arc;
+
 use hyper::http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use hyper::http::uri::PathAndQuery;
+use hyper::http::uri::{Authority, PathAndQuery, Scheme};
 use hyper::{Method, Request, Uri, Version};
 
 use super::{Origin, ReplayBody};
-use crate::config::{AuthForm, Secret};
+use crate::config::{AuthForm, BaseUrl, ProxyUrl, Secret};
 
 /// RFC 9110 §7.6.1, with the older names that intermediaries still use.
 const HOP_BY_HOP: [HeaderName; 6] = [
@@ -57,6 +59,9 @@ impl Origin {
         for (name, value) in &self.credentials {
             headers.insert(name, value.clone());
         }
+        if let Some(value) = &self.hop.authorization {
+            headers.insert(header::PROXY_AUTHORIZATION, value.clone());
+        }
 
         let mut request = Request::new(body);
         *request.method_mut() = method;
@@ -67,13 +72,61 @@ impl Origin {
     }
 
     fn target(&self, target: &PathAndQuery) -> Uri {
-        let prefix = self.base_url.path_prefix();
+        let prefix = self.hop.target_prefix.as_str();
         if prefix.is_empty() {
             return Uri::from(target.clone());
         }
         // The two were valid apart, and a prefix has neither query nor fragment.
-        PathAndQuery::try_from(format!("{prefix}{target}")).map_or_else(|_| Uri::default(), Uri::from)
+        Uri::try_from(format!("{prefix}{target}")).unwrap_or_default()
     }
+}
+
+/// What depends on who reads the request first: the endpoint, or a proxy that passes it on. A proxy only passes
+/// bytes to an https endpoint, so there it is the endpoint.
+pub(super) struct Hop {
+    /// What goes before the client's path: the endpoint's own, and for a proxy the scheme and the authority
+    /// (absolute-form, RFC 9112 §3.2.2).
+    target_prefix: String,
+    /// For the proxy, which does not pass it on (RFC 9110 §11.7.2).
+    authorization: Option<HeaderValue>,
+    /// The proxy's `host:port`.
+    reader: Option<Arc<str>>,
+}
+
+impl Hop {
+    pub(super) fn new(base_url: &BaseUrl, proxy: Option<&ProxyUrl>) -> Self {
+        let path = base_url.path_prefix();
+        match proxy.filter(|_| !base_url.is_https()) {
+            None => Self { target_prefix: path.to_owned(), authorization: None, reader: None },
+            Some(proxy) => Self {
+                target_prefix: format!("http://{}{path}", base_url.authority()),
+                authorization: proxy_authorization(proxy),
+                reader: Some(proxy.to_string().into()),
+            },
+        }
+    }
+
+    /// The proxy that reads the requests, where one does.
+    pub(super) fn reader(&self) -> Option<Arc<str>> {
+        self.reader.clone()
+    }
+}
+
+/// The value of `Proxy-Authorization` (RFC 7617 §2), where the proxy asks for one.
+pub(super) fn proxy_authorization(proxy: &ProxyUrl) -> Option<HeaderValue> {
+    proxy.credentials().map(|credentials| sensitive(&format!("Basic {}", credentials.expose())))
+}
+
+/// The same request as HTTP/2 has it: the authority beside the path and not among the headers (RFC 9113 §8.3.1).
+pub(super) fn for_http2<B>(request: Request<B>, authority: &Authority) -> Request<B> {
+    let (mut head, body) = request.into_parts();
+    head.headers.remove(header::HOST);
+    let mut target = head.uri.into_parts();
+    (target.scheme, target.authority) = (Some(Scheme::HTTPS), Some(authority.clone()));
+    // A path and an authority that were valid apart.
+    head.uri = Uri::from_parts(target).unwrap_or_default();
+    head.version = Version::HTTP_2;
+    Request::from_parts(head, body)
 }
 
 /// The headers that carry the key, made once: a request only shares them.

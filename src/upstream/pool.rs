@@ -1,144 +1,110 @@
-//! Connections kept for the next request, and the exchange over one.
+//! Connections kept for the next request.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
 
-use hyper::body::Incoming;
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper::{Request, Response};
-use hyper_util::rt::TokioIo;
-use qcc_fsm::Stamp;
-use tokio::time::{Instant, timeout};
+use super::connection::Connection;
+use super::http1::Http1;
+use super::http2::Http2;
+use super::wire::History;
 
-use super::body::ReplayBody;
-use super::connect::{ConnectError, Stream};
-use super::wire::{Admission, Gate, GatedStream};
+/// How many idle HTTP/1.1 connections an endpoint keeps. More are seldom used within the time that they may lie
+/// idle, and descriptors are bounded.
+const IDLE_MAX: usize = 256;
 
-/// How many idle connections an endpoint keeps.
-const IDLE_MAX: usize = 512;
-/// How long a connection may lie idle: below the keep-alive time of common servers (60–75 s), so that
-/// it is rarely the upstream that closes first.
-const IDLE_AGE_MAX: Duration = Duration::from_secs(50);
-/// How long a pooled connection may take to become ready once its last answer has been read.
-const READY_WITHIN: Duration = Duration::from_millis(50);
-
-/// The idle connections of an endpoint, the most recently used on top.
+/// The connections of an endpoint.
 #[derive(Default)]
 pub(super) struct Pool {
-    idle: Mutex<Vec<Idle>>,
+    connections: Mutex<Connections>,
 }
 
-struct Idle {
-    sender: SendRequest<ReplayBody>,
-    gate: Arc<Gate>,
-    since: Instant,
+#[derive(Default)]
+struct Connections {
+    /// HTTP/1.1, the most recently used last.
+    idle: VecDeque<Box<Http1>>,
+    /// HTTP/2, in use or not. The first ones are filled first, so that the others can be let go.
+    shared: Vec<Arc<Http2>>,
+    /// Requests that took a connection from here.
+    served: u64,
+}
+
+impl Connections {
+    fn pop(&mut self) -> Option<Box<Http1>> {
+        let connection = self.idle.pop_back()?;
+        self.served += 1;
+        Some(connection)
+    }
 }
 
 impl Pool {
+    /// A connection for a request.
     pub(super) async fn take(self: &Arc<Self>) -> Option<Connection> {
+        if let Some(connection) = self.take_shared() {
+            return Some(connection);
+        }
         loop {
-            let Idle { mut sender, gate, since } = self.lock().pop()?;
-            let fresh = since.elapsed() < IDLE_AGE_MAX && !sender.is_closed();
-            let ready = sender.is_ready() || (fresh && becomes_ready(&mut sender).await);
-            if fresh && ready {
-                return Some(Connection { sender, gate, pool: self.clone(), reused: true });
+            let mut connection = self.lock().pop()?;
+            if connection.is_fresh() && connection.becomes_ready().await {
+                return Some(Connection::http1(connection, History::Kept, self));
             }
         }
     }
 
-    fn put(&self, sender: SendRequest<ReplayBody>, gate: Arc<Gate>) {
-        if sender.is_closed() {
+    /// A place on a connection that others use too.
+    pub(super) fn take_shared(self: &Arc<Self>) -> Option<Connection> {
+        let mut connections = self.lock();
+        let place =
+            connections.shared.iter().filter(|shared| shared.is_fresh()).find_map(|shared| shared.place())?;
+        connections.served += 1;
+        Some(Connection::http2(place, History::Kept, self))
+    }
+
+    /// Keeps a connection that has nothing to do. Beyond the bound the oldest is closed.
+    pub(super) fn put(&self, mut connection: Box<Http1>) {
+        connection.rest();
+        if !connection.is_fresh() {
             return;
         }
-        let mut idle = self.lock();
-        if idle.len() < IDLE_MAX {
-            #[allow(clippy::disallowed_methods, reason = "the edge: ages of connections")]
-            idle.push(Idle { sender, gate, since: Instant::now() });
-        }
+        let mut connections = self.lock();
+        connections.idle.push_back(connection);
+        let surplus = match connections.idle.len() > IDLE_MAX {
+            true => connections.idle.pop_front(),
+            false => None,
+        };
+        drop(connections);
+        drop(surplus);
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Idle>> {
-        // A panic while a vector is pushed or popped leaves a vector.
-        self.idle.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-    }
-}
-
-async fn becomes_ready(sender: &mut SendRequest<ReplayBody>) -> bool {
-    matches!(timeout(READY_WITHIN, sender.ready()).await, Ok(Ok(())))
-}
-
-/// A connection in hand. Dropped, it is closed.
-pub struct Connection {
-    sender: SendRequest<ReplayBody>,
-    gate: Arc<Gate>,
-    pool: Arc<Pool>,
-    reused: bool,
-}
-
-/// A connection that comes back to the pool once its answer has been read to the end.
-pub struct Returned(Connection);
-
-/// Why there is no answer.
-#[derive(Debug)]
-pub enum SendError {
-    /// The endpoint left service before the first byte was written. Nothing was sent.
-    Refused,
-    /// The pooled connection was already closed. Nothing was sent.
-    Unsent(hyper::Error),
-    /// It broke after something was written: the upstream may have taken the request.
-    Lost(hyper::Error),
-}
-
-impl Connection {
-    pub(super) async fn open(
-        stream: Stream,
-        admission: Arc<dyn Admission>,
-        pool: &Arc<Pool>,
-    ) -> Result<Self, ConnectError> {
-        let gate = Arc::new(Gate::new(admission));
-        let io = TokioIo::new(GatedStream { stream, gate: gate.clone() });
-        let (sender, connection) =
-            http1::Builder::new().handshake(io).await.map_err(ConnectError::Handshake)?;
-        // It ends by itself when the sender and the answer's body are gone: that is how a request is
-        // cancelled. Its error reaches the exchange too, so nothing is lost here.
-        tokio::spawn(connection);
-        Ok(Self { sender, gate, pool: pool.clone(), reused: false })
+    /// Keeps a connection that others may use too.
+    pub(super) fn share(&self, connection: Arc<Http2>) {
+        self.lock().shared.push(connection);
     }
 
-    /// Whether it served a request before.
-    pub fn is_reused(&self) -> bool {
-        self.reused
+    /// Lets go of what is closed or too old, and of HTTP/2 connections that are idle beside another: what runs
+    /// on them goes on.
+    pub(super) fn prune(&self) {
+        let mut connections = self.lock();
+        connections.idle.retain(|idle| idle.is_fresh());
+        let mut idle_seen = 0;
+        connections.shared.retain(|shared| {
+            idle_seen += usize::from(shared.is_fresh() && shared.is_idle());
+            shared.is_fresh() && (idle_seen <= 1 || !shared.is_idle())
+        });
     }
 
-    /// Gives it back unused.
-    pub fn give_back(self) {
-        self.pool.put(self.sender, self.gate);
+    /// How many connections a request could have at once.
+    pub(super) fn ready(&self) -> usize {
+        let connections = self.lock();
+        connections.idle.len() + connections.shared.iter().filter(|shared| shared.has_room()).count()
     }
 
-    /// Sends the request, if `stamp` is still current when its first byte is about to be written, and
-    /// waits for the head of the answer.
-    ///
-    /// # Errors
-    /// [`SendError`] says whether anything was sent.
-    pub async fn send(
-        mut self,
-        request: Request<ReplayBody>,
-        stamp: Stamp,
-    ) -> Result<(Response<Incoming>, Returned), SendError> {
-        self.gate.arm(stamp);
-        match self.sender.try_send_request(request).await {
-            Ok(response) => Ok((response, Returned(self))),
-            Err(_) if self.gate.refused() => Err(SendError::Refused),
-            Err(error) if !self.gate.wrote() => Err(SendError::Unsent(error.into_error())),
-            Err(error) => Err(SendError::Lost(error.into_error())),
-        }
+    /// How many requests have taken a connection from here.
+    pub(super) fn served(&self) -> u64 {
+        self.lock().served
     }
-}
 
-impl Returned {
-    /// Gives the connection back. To be called when the answer's body has ended; else drop it, which
-    /// closes the connection and so cancels the request.
-    pub fn give_back(self) {
-        self.0.give_back();
+    fn lock(&self) -> MutexGuard<'_, Connections> {
+        // A panic while a list is pushed or popped leaves a list.
+        self.connections.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }

@@ -3,19 +3,20 @@
 //! Between a choice and the moment at which the request's first byte is written, the endpoint may be
 //! found to be down. The attempt loop looks again when it has a connection, but hyper writes later, in
 //! the connection's own task. So the stream itself asks once more in the very call that writes the
-//! first byte: a request whose ticket is no longer current is never on the wire.
+//! first byte: a request whose ticket is no longer current is never on the wire. In the same call it looks
+//! whether a kept connection was closed meanwhile: then nothing is written, so the request can't have been
+//! taken, and another connection may carry it.
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
 use qcc_fsm::Stamp;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::connect::Stream;
+use super::connect::{Pending, Stream};
 
 /// Says whether a request that was chosen at `stamp` may still be sent.
 pub trait Admission: Send + Sync {
@@ -23,12 +24,26 @@ pub trait Admission: Send + Sync {
     fn is_current(&self, stamp: Stamp) -> bool;
 }
 
-/// What a connection and its stream know of the request in hand.
+/// What a connection was before the request in hand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum History {
+    /// Opened for this request.
+    New,
+    /// It lay idle, so that the upstream may have closed it.
+    Kept,
+}
+
+/// Asked before anything is written to a stream. An error keeps the bytes off the wire and ends the connection.
+pub(super) trait Sentry: Send + Sync {
+    fn before_write(&self, stream: &Stream) -> io::Result<()>;
+}
+
+/// What an HTTP/1.1 connection and its stream know of the request in hand.
 pub(super) struct Gate {
     admission: Arc<dyn Admission>,
     /// Set while a request waits for its first byte to be written.
     waiting: AtomicBool,
-    stamp: Mutex<Option<Stamp>>,
+    armed: Mutex<Option<(Stamp, History)>>,
     refused: AtomicBool,
     written: AtomicBool,
 }
@@ -38,22 +53,22 @@ impl Gate {
         Self {
             admission,
             waiting: AtomicBool::new(false),
-            stamp: Mutex::new(None),
+            armed: Mutex::new(None),
             refused: AtomicBool::new(false),
             written: AtomicBool::new(false),
         }
     }
 
     /// Arms the check for the next request.
-    pub(super) fn arm(&self, stamp: Stamp) {
-        *self.stamp.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(stamp);
+    pub(super) fn arm(&self, stamp: Stamp, history: History) {
+        *self.armed.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some((stamp, history));
         self.refused.store(false, Ordering::Relaxed);
         self.written.store(false, Ordering::Relaxed);
-        // Release, paired with the Acquire in `pass`: who sees it waiting sees the stamp.
+        // Release, paired with the Acquire in `before_write`: who sees it waiting sees the stamp.
         self.waiting.store(true, Ordering::Release);
     }
 
-    /// Whether the armed request was stopped here.
+    /// Whether the armed request was stopped here because the endpoint left service.
     pub(super) fn refused(&self) -> bool {
         self.refused.load(Ordering::Acquire)
     }
@@ -62,15 +77,21 @@ impl Gate {
     pub(super) fn wrote(&self) -> bool {
         self.written.load(Ordering::Acquire)
     }
+}
 
-    fn pass(&self) -> io::Result<()> {
+impl Sentry for Gate {
+    fn before_write(&self, stream: &Stream) -> io::Result<()> {
         if !self.waiting.load(Ordering::Acquire) {
             return Ok(());
         }
-        let stamp = self.stamp.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
-        if let Some(stamp) = stamp
-            && !self.admission.is_current(stamp)
-        {
+        let armed = self.armed.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
+        // Taken already: it was refused, and what asks again gets the same answer.
+        let (stamp, history) = armed.ok_or_else(closed)?;
+        // Bytes that nobody asked for (a 408, a TLS alert) are the beginning of an end.
+        if history == History::Kept && stream.pending() != Pending::Nothing {
+            return Err(closed());
+        }
+        if !self.admission.is_current(stamp) {
             self.refused.store(true, Ordering::Release);
             return Err(io::Error::other("the endpoint left service before the request was written"));
         }
@@ -80,13 +101,17 @@ impl Gate {
     }
 }
 
-/// A stream that asks its gate before the first byte of each request.
-pub(super) struct GatedStream {
-    pub(super) stream: Stream,
-    pub(super) gate: Arc<Gate>,
+pub(super) fn closed() -> io::Error {
+    io::Error::new(io::ErrorKind::NotConnected, "the upstream had closed the connection")
 }
 
-impl AsyncRead for GatedStream {
+/// A stream that asks its sentry before it writes.
+pub(super) struct GuardedStream<S> {
+    pub(super) stream: Stream,
+    pub(super) sentry: Arc<S>,
+}
+
+impl<S: Sentry> AsyncRead for GuardedStream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -96,9 +121,9 @@ impl AsyncRead for GatedStream {
     }
 }
 
-impl AsyncWrite for GatedStream {
+impl<S: Sentry> AsyncWrite for GuardedStream<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.gate.pass()?;
+        self.sentry.before_write(&self.stream)?;
         Pin::new(&mut self.stream).poll_write(cx, buf)
     }
 
@@ -107,7 +132,7 @@ impl AsyncWrite for GatedStream {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.gate.pass()?;
+        self.sentry.before_write(&self.stream)?;
         Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
     }
 

@@ -15,7 +15,7 @@ use super::recorded::{ARRIVALS, Recorded};
 use super::{eventually_some, llm};
 
 // Apart from the tests' runtimes, so that an upstream goes on while a test blocks on a command.
-static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
+pub(super) static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()

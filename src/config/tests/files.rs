@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use super::super::{ConfigError, Environment, Settings};
-use super::{CANARY, file};
+use super::{CANARY, authority, file};
 
 /// A directory that is removed with its contents.
 pub struct Scratch(pub PathBuf);
@@ -116,5 +116,54 @@ fn a_file_that_cant_be_read_is_told_with_its_path() {
     ] {
         let error = load(&path, None).unwrap_err();
         assert!(matches!(error, ConfigError::Unreadable { .. }), "{error}");
+    }
+}
+
+#[test]
+fn a_ca_file_may_stand_beside_the_configuration_and_must_hold_certificates() {
+    let scratch = Scratch::new("ca");
+    scratch.write("good.pem", 0o644, format!("{0}{0}", authority()));
+    scratch.write("empty.pem", 0o644, "");
+    scratch.write("text.pem", 0o644, "no certificate here\n");
+    scratch.write("cut.pem", 0o644, &authority()[..80]);
+    scratch.write("wrong.pem", 0o644, "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
+    let with = |name: &str| {
+        let text = by_env(&file(&format!("ca_file = \"{name}\""), ""), "MAIN_KEY");
+        load(&scratch.write("config.toml", 0o644, text), None)
+    };
+    let settings = with("good.pem").unwrap();
+    assert_eq!(settings.cluster(None).unwrap().ca_file.as_ref().unwrap().certificates().len(), 2);
+    for (name, what) in [
+        ("none.pem", "can't be read"),
+        ("empty.pem", "holds no certificate"),
+        ("text.pem", "holds no certificate"),
+        ("cut.pem", "is not valid PEM"),
+        ("wrong.pem", "holds a certificate that is not valid"),
+        (".", "is not a regular file"),
+    ] {
+        let shown = with(name).unwrap_err().to_string();
+        assert!(shown.contains("config.toml:2: clusters.work.ca_file: ") && shown.contains(what), "{shown}");
+        assert!(shown.contains(name), "{shown}");
+    }
+}
+
+#[test]
+fn a_proxys_password_counts_as_a_written_out_secret() {
+    let scratch = Scratch::new("proxy");
+    for (mode, proxy, refused) in [
+        (0o600, "http://user:canary@proxy.lan:3128", false),
+        (0o644, "http://user:canary@proxy.lan:3128", true),
+        (0o644, "http://proxy.lan:3128", false),
+    ] {
+        let text = by_env(&file(&format!("proxy = \"{proxy}\""), ""), "MAIN_KEY");
+        let result = load(&scratch.write("config.toml", mode, &text), None);
+        assert_eq!(result.is_err(), refused, "{mode:o} {proxy} {result:?}");
+        if let Err(error) = result {
+            let shown = error.to_string();
+            assert!(
+                shown.contains("clusters.work.proxy: is written out") && !shown.contains("canary"),
+                "{shown}"
+            );
+        }
     }
 }

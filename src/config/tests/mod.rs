@@ -39,3 +39,11 @@ fn message(text: &str) -> String {
     assert!(!shown.contains(CANARY), "{shown}");
     shown
 }
+
+/// A certificate authority's certificate, in PEM form.
+fn authority() -> String {
+    let mut parameters = rcgen::CertificateParams::default();
+    parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let key = rcgen::KeyPair::generate().unwrap();
+    parameters.self_signed(&key).unwrap().pem()
+}

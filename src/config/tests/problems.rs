@@ -42,13 +42,6 @@ fn an_unknown_key_is_an_error_at_every_level() {
 }
 
 #[test]
-fn keys_of_later_work_are_unknown() {
-    for line in ["ca_file = \"x\"", "proxy = \"x\""] {
-        assert_says(&file(line, ""), &["unknown key"]);
-    }
-}
-
-#[test]
 fn a_fraction_is_a_number_above_zero_and_up_to_one() {
     for number in ["0.0", "0", "1.5", "2", "-0.5", "nan", "inf", "1e-9"] {
         assert_says(

@@ -6,7 +6,8 @@ use super::super::TEMPLATE;
 use super::super::keys::{CLUSTER, ENDPOINT, GROUPS, HEALTH, SECRET, TIMEOUTS};
 use super::super::schema::{Fallback, Form, Group, Key};
 use super::super::{AuthForm, Billing, EndpointSettings, ModelGlob, Protocol, RetryAmbiguous, Settings};
-use super::{file, parse};
+use super::files::Scratch;
+use super::{authority, file, parse};
 
 /// A file in which the key of the group is set.
 fn with_key(group: &Group, key: &Key, value: &str) -> String {
@@ -28,7 +29,7 @@ fn with_key(group: &Group, key: &Key, value: &str) -> String {
 }
 
 /// A value that is no default; `None` for tables, whose keys are looked at themselves.
-fn another_value(key: &Key) -> Option<String> {
+fn another_value(key: &Key, scratch: &Scratch) -> Option<String> {
     match key.form {
         // Seven seconds would be less than its base.
         Form::Duration if key.name == "auth_backoff_max" => Some("\"7h\"".into()),
@@ -40,6 +41,8 @@ fn another_value(key: &Key) -> Option<String> {
         Form::Flag => Some("false".into()),
         Form::Name | Form::Text | Form::Secret => Some("\"other\"".into()),
         Form::Url => Some("\"http://other\"".into()),
+        Form::ProxyUrl => Some("\"http://proxy.lan:3128\"".into()),
+        Form::Path => Some(format!("{:?}", scratch.write("ca.pem", 0o644, authority()))),
         Form::Secrets => Some("[\"other\"]".into()),
         Form::Globs => Some("[\"other-*\"]".into()),
         Form::GlobMap => Some("{ \"other-*\" = \"other\" }".into()),
@@ -62,8 +65,9 @@ fn settings(text: &str) -> Settings {
 #[test]
 fn every_key_is_accepted_and_changes_the_settings() {
     let default = settings(&file("", ""));
+    let scratch = Scratch::new("table");
     for (group, key) in every_key() {
-        let Some(value) = another_value(key) else { continue };
+        let Some(value) = another_value(key, &scratch) else { continue };
         assert_ne!(settings(&with_key(group, key, &value)), default, "{} {}", group.header, key.name);
     }
 }

@@ -1,0 +1,185 @@
+//! Connections opened ahead of need, so that a failover does not wait for a TLS handshake.
+//!
+//! Nothing is sent on them, so they cost nothing, however the endpoint is billed; and whether one comes about
+//! says nothing of the endpoint's health: that is for requests and checks to find out.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use qcc_fsm::{Tick, Ticks};
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+use tracing::debug;
+
+use crate::cluster::{Cluster, Endpoint};
+
+/// Between two looks at the pools.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How many connections are opened at once, over all endpoints.
+const OPENING_MAX: usize = 8;
+/// Where each request has a connection of its own: at most so many wait for a failover. A burst beyond them
+/// pays a handshake for its rest only.
+const READY_MAX: usize = 4;
+/// After an opening until the next one at the same endpoint; doubles while they fail, or are closed unused.
+const PAUSE: Duration = Duration::from_secs(5);
+const PAUSE_MAX: Duration = Duration::from_secs(5 * 60);
+/// A connection that was not used and is gone sooner was closed by the upstream, which does not want it.
+const KEPT_AT_LEAST: Duration = Duration::from_secs(45);
+/// Load is remembered for one to two of these.
+const RECENT: Duration = Duration::from_secs(60);
+
+/// Keeps connections ready until it is dropped.
+pub(super) async fn run(cluster: Arc<Cluster>) {
+    let mut warming = Warming::default();
+    let mut opening = JoinSet::new();
+    loop {
+        warming.look(&cluster, &mut opening);
+        tokio::select! {
+            () = sleep(LOOK_EVERY) => {}
+            Some(done) = opening.join_next() => {
+                // One that panicked is a defect; its endpoint is not warmed again.
+                if let Ok((key, came)) = done {
+                    warming.note(key, came, cluster.clock.now());
+                }
+            }
+        }
+    }
+}
+
+/// Whether the connections came about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Came {
+    All,
+    NotAll,
+}
+
+#[derive(Default)]
+struct Warming {
+    endpoints: HashMap<Key, Warmth>,
+    load: Load,
+}
+
+/// What was done for an endpoint.
+struct Warmth {
+    is_opening: bool,
+    next: Tick,
+    pause: Duration,
+    last: Option<Came>,
+    opened: Tick,
+    /// Connections reused when the last one was opened.
+    reused: u64,
+}
+
+impl Warming {
+    fn look(&mut self, cluster: &Arc<Cluster>, opening: &mut JoinSet<(Key, Came)>) {
+        let now = cluster.clock.now();
+        let roster = cluster.roster();
+        let endpoints = roster.endpoints();
+        if self.endpoints.len() > endpoints.len() {
+            self.endpoints.retain(|of, _| endpoints.iter().any(|endpoint| key(endpoint) == *of));
+        }
+        let in_flight: u32 = endpoints.iter().map(|endpoint| endpoint.vitals.in_flight()).sum();
+        self.load.note(in_flight as usize, now);
+        for endpoint in endpoints {
+            endpoint.origin.prune();
+            if opening.len() >= OPENING_MAX || !endpoint.is_usable(now) {
+                continue;
+            }
+            let missing = self.missing(endpoint);
+            if missing > 0 && self.is_due(endpoint, now) {
+                opening.spawn(open(endpoint.clone(), missing));
+            }
+        }
+    }
+
+    /// How many connections short of the wanted number an endpoint is.
+    fn missing(&self, endpoint: &Endpoint) -> usize {
+        let origin = &endpoint.origin;
+        let wanted = match (origin.is_secured(), origin.shares_connections()) {
+            (false, _) => 0,
+            (true, true) => 1,
+            (true, false) => self.load.recent().clamp(1, READY_MAX),
+        };
+        wanted.saturating_sub(origin.connections_ready())
+    }
+
+    fn is_due(&mut self, endpoint: &Arc<Endpoint>, now: Tick) -> bool {
+        let warmth = self.endpoints.entry(key(endpoint)).or_insert(Warmth {
+            is_opening: false,
+            next: now,
+            pause: PAUSE,
+            last: None,
+            opened: now,
+            reused: 0,
+        });
+        if warmth.is_opening || now < warmth.next {
+            return false;
+        }
+        let reused = endpoint.origin.connections_reused();
+        let is_young = now.since(warmth.opened) < Ticks::from_duration(KEPT_AT_LEAST);
+        warmth.pause = match warmth.last {
+            Some(Came::All) if is_young && warmth.reused == reused => longer(warmth.pause),
+            Some(Came::All) | None => PAUSE,
+            Some(Came::NotAll) => warmth.pause,
+        };
+        (warmth.is_opening, warmth.reused) = (true, reused);
+        true
+    }
+
+    fn note(&mut self, key: Key, came: Came, now: Tick) {
+        let Some(warmth) = self.endpoints.get_mut(&key) else { return };
+        warmth.is_opening = false;
+        warmth.pause = match (came, warmth.last) {
+            (Came::NotAll, _) => longer(warmth.pause),
+            (Came::All, Some(Came::NotAll)) => PAUSE,
+            (Came::All, Some(Came::All) | None) => warmth.pause,
+        };
+        (warmth.last, warmth.opened) = (Some(came), now);
+        warmth.next = now + Ticks::from_duration(warmth.pause);
+    }
+}
+
+async fn open(endpoint: Arc<Endpoint>, count: usize) -> (Key, Came) {
+    let gate = endpoint.admission();
+    for _ in 0..count {
+        if let Err(error) = endpoint.origin.warm(&gate).await {
+            debug!(endpoint = endpoint.name(), %error, "no connection could be opened ahead of need");
+            return (key(&endpoint), Came::NotAll);
+        }
+        debug!(endpoint = endpoint.name(), "a connection was opened ahead of need");
+    }
+    (key(&endpoint), Came::All)
+}
+
+fn longer(pause: Duration) -> Duration {
+    (pause * 2).min(PAUSE_MAX)
+}
+
+/// The most requests that ran at once lately, as far as looks once a second show: they may all fail over together.
+#[derive(Default)]
+struct Load {
+    begun: Tick,
+    before: usize,
+    now: usize,
+}
+
+impl Load {
+    fn note(&mut self, in_flight: usize, now: Tick) {
+        if now.since(self.begun) >= Ticks::from_duration(RECENT) {
+            (self.begun, self.before, self.now) = (now, self.now, 0);
+        }
+        self.now = self.now.max(in_flight);
+    }
+
+    fn recent(&self) -> usize {
+        self.now.max(self.before)
+    }
+}
+
+/// The address of an endpoint's way out, which a reload makes anew.
+type Key = usize;
+
+fn key(endpoint: &Arc<Endpoint>) -> Key {
+    Arc::as_ptr(&endpoint.origin).addr()
+}

@@ -1,0 +1,115 @@
+//! Connections: name look-up, TCP, a proxy's tunnel, TLS.
+
+mod egress;
+mod error;
+mod race;
+mod stream;
+mod tunnel;
+
+pub use egress::Egress;
+pub use error::{ConnectError, ProxyFault};
+pub(super) use stream::{Application, Pending, Stream};
+
+use std::io;
+use std::time::Duration;
+
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::pki_types::ServerName;
+
+use super::OriginError;
+use crate::config::{BaseUrl, ProxyUrl};
+use tunnel::Tunnel;
+
+/// A peer that is gone without a word is noticed within a minute: a stream may be silent for minutes,
+/// and what is between drops connections that are.
+const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
+    .with_time(Duration::from_secs(15))
+    .with_interval(Duration::from_secs(15))
+    .with_retries(3);
+
+/// How an endpoint is connected to.
+pub(super) struct Connector {
+    host: String,
+    port: u16,
+    /// Whose host and port they are, where it is not the endpoint itself.
+    proxy: Option<ProxyUrl>,
+    tunnel: Option<Tunnel>,
+    tls: Option<(TlsConnector, ServerName<'static>)>,
+    limit: Duration,
+}
+
+impl Connector {
+    pub(super) fn new(base_url: &BaseUrl, egress: &Egress<'_>) -> Result<Self, OriginError> {
+        let tls = if base_url.is_https() {
+            let host = base_url.host().to_owned();
+            let name = ServerName::try_from(host)
+                .map_err(|error| OriginError(format!("{base_url} can't be a TLS server: {error}")))?;
+            Some((TlsConnector::from(egress.tls()?), name))
+        } else {
+            None
+        };
+        let proxy = egress.proxy().cloned();
+        let (host, port) = match &proxy {
+            Some(proxy) => (proxy.host(), proxy.port()),
+            None => (base_url.host(), base_url.port()),
+        };
+        let (host, limit) = (host.to_owned(), egress.connect_limit());
+        let tunnel = proxy.as_ref().filter(|_| base_url.is_https()).map(|proxy| Tunnel::new(proxy, base_url));
+        Ok(Self { host, port, proxy, tunnel, tls, limit })
+    }
+
+    /// The longest that a connection may take, from the look-up of the name to the end of the handshake.
+    pub(super) fn limit(&self) -> Duration {
+        self.limit
+    }
+
+    /// Whether the endpoint may turn out to speak HTTP/2.
+    pub(super) fn negotiates(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    /// A new connection. Sets no limit of its own.
+    pub(super) async fn connect(&self) -> Result<Stream, ConnectError> {
+        let addresses = tokio::net::lookup_host((self.host.as_str(), self.port))
+            .await
+            .map_err(|error| self.failed(ConnectError::Lookup, ProxyFault::Lookup, error))?;
+        let refused = |error| self.failed(ConnectError::Refused, ProxyFault::Refused, error);
+        let mut tcp = race::connect(addresses.collect()).await.map_err(refused)?;
+        prepare(&tcp).map_err(refused)?;
+        if let Some(tunnel) = &self.tunnel {
+            let proxy = self.host_and_port();
+            tunnel.open(&mut tcp).await.map_err(|why| ConnectError::Proxy { proxy, why })?;
+        }
+        match &self.tls {
+            None => Ok(Stream::Plain(tcp)),
+            Some((connector, name)) => {
+                let tls = connector.connect(name.clone(), tcp).await.map_err(ConnectError::Tls)?;
+                Ok(Stream::Tls(Box::new(tls)))
+            }
+        }
+    }
+
+    fn failed(
+        &self,
+        endpoint: fn(io::Error) -> ConnectError,
+        proxy: fn(io::Error) -> ProxyFault,
+        error: io::Error,
+    ) -> ConnectError {
+        match &self.proxy {
+            None => endpoint(error),
+            Some(_) => ConnectError::Proxy { proxy: self.host_and_port(), why: proxy(error) },
+        }
+    }
+
+    fn host_and_port(&self) -> String {
+        self.proxy.as_ref().map_or_else(|| format!("{}:{}", self.host, self.port), ProxyUrl::to_string)
+    }
+}
+
+fn prepare(tcp: &TcpStream) -> io::Result<()> {
+    // A request is written in one go, and its answer is waited for: batching only delays it.
+    tcp.set_nodelay(true)?;
+    SockRef::from(tcp).set_tcp_keepalive(&KEEPALIVE)
+}

@@ -1,0 +1,131 @@
+//! An exchange over one connection, whichever HTTP it speaks.
+
+use std::fmt;
+use std::sync::Arc;
+
+use hyper::{Request, Response};
+use qcc_fsm::Stamp;
+
+use super::answer::{AnswerBody, with_causes};
+use super::body::ReplayBody;
+use super::connect::Application;
+use super::http1::Http1;
+use super::http2::Place;
+use super::pool::Pool;
+use super::wire::History;
+
+/// A connection in hand. Dropped, an HTTP/1.1 one is closed; of an HTTP/2 one the exchange's stream is reset.
+pub struct Connection {
+    kind: Kind,
+    history: History,
+    pool: Arc<Pool>,
+}
+
+enum Kind {
+    Http1(Box<Http1>),
+    Http2(Place),
+}
+
+/// A connection that comes back to the pool once its answer has been read to the end.
+pub struct Returned(Connection);
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub enum SendError {
+    /// The endpoint left service before the request was written. Nothing was sent, or nothing whole.
+    Refused,
+    /// The upstream has not got it: it may be sent to the same endpoint once more.
+    Unsent(Unsent),
+    /// It broke after something was written: the upstream may have taken the request.
+    Lost(hyper::Error),
+}
+
+/// Why it is known that the upstream has not got a request.
+#[derive(Debug)]
+pub enum Unsent {
+    /// The connection was kept, and was closed before anything was written.
+    Stale(hyper::Error),
+    /// The connection was new, and was closed before anything was written.
+    Closed(hyper::Error),
+    /// The upstream refused the stream before it looked at it.
+    Declined(hyper::Error),
+    /// The proxy of this `host:port` asks for other credentials.
+    ByProxy(Arc<str>),
+}
+
+impl Unsent {
+    /// Whether another connection to the same endpoint may do better.
+    pub fn is_of_connection(&self) -> bool {
+        match self {
+            Self::Stale(_) | Self::Declined(_) => true,
+            Self::Closed(_) | Self::ByProxy(_) => false,
+        }
+    }
+}
+
+impl fmt::Display for Unsent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Stale(error) | Self::Closed(error) => {
+                write!(f, "the connection was closed: {}", with_causes(error))
+            }
+            Self::Declined(error) => write!(f, "the request was not taken: {}", with_causes(error)),
+            Self::ByProxy(proxy) => write!(
+                f,
+                "no connection through the proxy {proxy}: it answered 407; put the user name and password that \
+                 it asks for into proxy"
+            ),
+        }
+    }
+}
+
+impl Connection {
+    pub(super) fn http1(connection: Box<Http1>, history: History, pool: &Arc<Pool>) -> Self {
+        Self { kind: Kind::Http1(connection), history, pool: pool.clone() }
+    }
+
+    pub(super) fn http2(place: Place, history: History, pool: &Arc<Pool>) -> Self {
+        Self { kind: Kind::Http2(place), history, pool: pool.clone() }
+    }
+
+    /// Whether it was there before this request.
+    pub fn is_reused(&self) -> bool {
+        self.history == History::Kept
+    }
+
+    /// Gives it back unused.
+    pub fn give_back(self) {
+        match self.kind {
+            Kind::Http1(connection) => self.pool.put(connection),
+            // The pool has it all the time.
+            Kind::Http2(_) => {}
+        }
+    }
+
+    /// Sends the request, if `stamp` is still current when its first byte is about to be written, and
+    /// waits for the head of the answer. Over HTTP/2 the bytes are those of the body.
+    ///
+    /// # Errors
+    /// [`SendError`] says whether anything was sent.
+    pub async fn send(
+        mut self,
+        request: Request<ReplayBody>,
+        stamp: Stamp,
+    ) -> Result<(Response<AnswerBody>, Returned), SendError> {
+        let (response, application) = match &mut self.kind {
+            Kind::Http1(connection) => {
+                (connection.send(request, stamp, self.history).await?, Application::Http1)
+            }
+            Kind::Http2(place) => (place.send(request, stamp).await?, Application::Http2),
+        };
+        Ok((response.map(|incoming| AnswerBody::new(incoming, application)), Returned(self)))
+    }
+}
+
+impl Returned {
+    /// Gives the connection back. To be called when the answer's body has ended; else drop it and the body,
+    /// which cancels the request.
+    pub fn give_back(self) {
+        self.0.give_back();
+    }
+}

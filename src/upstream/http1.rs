@@ -1,0 +1,93 @@
+//! One HTTP/1.1 connection: one request at a time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use qcc_fsm::Stamp;
+use tokio::time::timeout;
+
+use super::age::{self, Age};
+use super::body::ReplayBody;
+use super::connect::{ConnectError, Stream};
+use super::connection::{SendError, Unsent};
+use super::wire::{Admission, Gate, GuardedStream, History};
+use crate::clock::Stopwatch;
+
+/// How long a pooled connection may take to become ready once its last answer has been read.
+const READY_WITHIN: Duration = Duration::from_millis(50);
+
+/// Boxed once, since it is handed from pool to exchange and back with every request.
+pub(super) struct Http1 {
+    sender: SendRequest<ReplayBody>,
+    gate: Arc<Gate>,
+    age: Age,
+    /// Since when it has been idle, if it is.
+    idle: Stopwatch,
+    idle_max: Duration,
+    /// The proxy that reads our requests, where one does.
+    reader: Option<Arc<str>>,
+}
+
+impl Http1 {
+    pub(super) async fn open(
+        stream: Stream,
+        admission: Arc<dyn Admission>,
+        reader: Option<Arc<str>>,
+    ) -> Result<Box<Self>, ConnectError> {
+        let gate = Arc::new(Gate::new(admission));
+        let io = TokioIo::new(GuardedStream { stream, sentry: gate.clone() });
+        let (sender, connection) =
+            http1::Builder::new().handshake(io).await.map_err(ConnectError::Handshake)?;
+        // It ends by itself when the sender and the answer's body are gone: that is how a request is
+        // cancelled. Its error reaches the exchange too, so nothing is lost here.
+        tokio::spawn(connection);
+        let (age, idle) = (Age::new(), Stopwatch::start());
+        Ok(Box::new(Self { sender, gate, age, idle, idle_max: age::IDLE_MAX, reader }))
+    }
+
+    /// Begins to lie idle.
+    pub(super) fn rest(&mut self) {
+        self.idle = Stopwatch::start();
+    }
+
+    /// Whether it may be given another request, as far as its age and what hyper has heard tell.
+    pub(super) fn is_fresh(&self) -> bool {
+        self.idle.elapsed() < self.idle_max && !self.age.is_over() && !self.sender.is_closed()
+    }
+
+    /// Awaits that the last answer is out of the way; false when the connection is closed instead.
+    pub(super) async fn becomes_ready(&mut self) -> bool {
+        self.sender.is_ready() || matches!(timeout(READY_WITHIN, self.sender.ready()).await, Ok(Ok(())))
+    }
+
+    pub(super) async fn send(
+        &mut self,
+        request: Request<ReplayBody>,
+        stamp: Stamp,
+        history: History,
+    ) -> Result<Response<Incoming>, SendError> {
+        self.gate.arm(stamp, history);
+        let response = match self.sender.try_send_request(request).await {
+            Ok(response) => response,
+            Err(_) if self.gate.refused() => return Err(SendError::Refused),
+            Err(error) if !self.gate.wrote() => {
+                let error = error.into_error();
+                return Err(SendError::Unsent(match history {
+                    History::New => Unsent::Closed(error),
+                    History::Kept => Unsent::Stale(error),
+                }));
+            }
+            Err(error) => return Err(SendError::Lost(error.into_error())),
+        };
+        // Only a proxy says so (RFC 9110 §15.5.8), and it has passed nothing on.
+        if let (Some(proxy), StatusCode::PROXY_AUTHENTICATION_REQUIRED) = (&self.reader, response.status()) {
+            return Err(SendError::Unsent(Unsent::ByProxy(proxy.clone())));
+        }
+        self.idle_max = age::idle_allowed(response.headers());
+        Ok(response)
+    }
+}

@@ -1,0 +1,189 @@
+//! What whole-program tests can't force: an order of events between the kernel, the runtime and hyper.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use bytes::Bytes;
+use hyper::http::HeaderMap;
+use hyper::http::uri::PathAndQuery;
+use hyper::{Method, Request};
+use qcc_fsm::{HealthCell, Stamp, Tick};
+
+use super::connect::Stream;
+use super::http2::Http2;
+use super::*;
+use crate::config::{Environment, parse_str};
+
+/// An endpoint that is in service until it is said to have left.
+struct Service(AtomicBool);
+
+impl Service {
+    fn running() -> Arc<Self> {
+        Arc::new(Self(AtomicBool::new(true)))
+    }
+
+    fn leave(&self) {
+        self.0.store(false, Ordering::SeqCst);
+    }
+}
+
+impl Admission for Service {
+    fn is_current(&self, _: Stamp) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+fn stamp() -> Stamp {
+    HealthCell::new().admit(Tick(1)).unwrap().stamp()
+}
+
+fn origin(upstream: SocketAddr) -> Origin {
+    let text = format!(
+        "[clusters.work]\n[[clusters.work.endpoints]]\nname = 'a'\napi_key = 'k'\nbase_url = 'http://{upstream}'\n"
+    );
+    let settings = parse_str(&text, "f".as_ref(), &Environment::closed([])).unwrap();
+    let cluster = settings.cluster(None).unwrap();
+    let endpoint = &cluster.endpoints[0];
+    Origin::new(&endpoint.base_url, &endpoint.api_key, endpoint.auth, &Egress::new(cluster)).unwrap()
+}
+
+fn post(origin: &Origin) -> Request<ReplayBody> {
+    let body = ReplayBody::new(vec![Bytes::from_static(b"question")]);
+    origin.request(Method::POST, &PathAndQuery::from_static("/v1/messages"), HeaderMap::new(), body)
+}
+
+fn read_request(stream: &mut TcpStream) {
+    let mut read = Vec::new();
+    let mut piece = [0; 1024];
+    while !read.ends_with(b"question") {
+        let length = stream.read(&mut piece).unwrap();
+        assert_ne!(length, 0, "the peer left");
+        read.extend_from_slice(&piece[..length]);
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Close {
+    Fin,
+    Reset,
+    TimeoutAnswer,
+}
+
+/// Whether the kernel has this connection of loopback and its near end has not heard of the far one's (state 01).
+fn is_established(near: SocketAddr, far: SocketAddr) -> bool {
+    let shown = |address: SocketAddr| format!("0100007F:{:04X}", address.port());
+    let wanted = [shown(near), shown(far), "01".to_owned()];
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap_or_default();
+    table.lines().any(|line| line.split_whitespace().skip(1).take(3).eq(wanted.iter().map(String::as_str)))
+}
+
+/// The runtime here has one thread, which hears of the network only when it has nothing else to do. So what the
+/// other thread does while this one waits for it is in the kernel, and neither the runtime nor hyper knows of it.
+#[tokio::test]
+async fn a_kept_connection_that_was_closed_unheard_gets_no_byte_of_a_request() {
+    for how in [Close::Fin, Close::Reset, Close::TimeoutAnswer] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let origin = origin(listener.local_addr().unwrap());
+        let (close, told) = std::sync::mpsc::channel();
+        let (closed, heard) = std::sync::mpsc::channel();
+        let upstream = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            read_request(&mut stream);
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").unwrap();
+            told.recv().unwrap();
+            let (far, near) = (stream.local_addr().unwrap(), stream.peer_addr().unwrap());
+            let tell = || {
+                while is_established(near, far) {
+                    thread::yield_now();
+                }
+                closed.send(()).unwrap();
+            };
+            match how {
+                Close::Fin => stream.shutdown(Shutdown::Write).unwrap(),
+                Close::Reset => {
+                    socket2::SockRef::from(&stream).set_linger(Some(std::time::Duration::ZERO)).unwrap();
+                    drop(stream);
+                    tell();
+                    return Vec::new();
+                }
+                Close::TimeoutAnswer => {
+                    stream.write_all(b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\n\r\n").unwrap();
+                    stream.shutdown(Shutdown::Write).unwrap();
+                }
+            }
+            tell();
+            let mut after = Vec::new();
+            let _ = stream.read_to_end(&mut after);
+            after
+        });
+        let gate: Arc<dyn Admission> = Service::running();
+        let (response, returned) =
+            origin.connection(&gate).await.unwrap().send(post(&origin), stamp()).await.unwrap();
+        assert_eq!(response.status(), 200);
+        drop(response);
+        returned.give_back();
+
+        let connection = origin.connection(&gate).await.unwrap();
+        assert!(connection.is_reused());
+        close.send(()).unwrap();
+        heard.recv().unwrap();
+        match connection.send(post(&origin), stamp()).await {
+            Err(SendError::Unsent(why)) => assert!(why.is_of_connection(), "{how:?} {why}"),
+            Err(error) => panic!("{how:?} {error:?}"),
+            Ok(_) => panic!("{how:?} there was an answer"),
+        }
+        assert_eq!(upstream.join().unwrap(), b"", "{how:?}");
+    }
+}
+
+/// A server of one stream at a time. The second one is opened when the first is answered.
+#[tokio::test]
+async fn a_stream_that_waited_for_its_turn_is_not_sent_whole_once_the_endpoint_has_left() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (answer, told) = tokio::sync::oneshot::channel::<()>();
+    let (whole, mut wholes) = tokio::sync::mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut builder = h2::server::Builder::new();
+        let mut server = builder.max_concurrent_streams(1).handshake::<_, Bytes>(stream).await.unwrap();
+        let mut told = Some(told);
+        while let Some(Ok((request, mut respond))) = server.accept().await {
+            let (whole, told) = (whole.clone(), told.take());
+            tokio::spawn(async move {
+                let mut body = request.into_body();
+                while let Some(piece) = body.data().await {
+                    let Ok(_) = piece else { return };
+                }
+                whole.send(()).unwrap();
+                if let Some(told) = told {
+                    told.await.unwrap();
+                }
+                let _ = respond.send_response(hyper::Response::new(()), true);
+            });
+        }
+    });
+    let service = Service::running();
+    let stream = Stream::Plain(tokio::net::TcpStream::connect(address).await.unwrap());
+    let connection = Http2::open(stream, service.clone(), "llm.example".parse().unwrap()).await.unwrap();
+    let origin = origin(address);
+    let (first, second) = (connection.place_of_opener(), connection.place_of_opener());
+    let asked = post(&origin);
+    let first = tokio::spawn(async move { first.send(asked, stamp()).await.map(drop) });
+    wholes.recv().await.unwrap();
+    let asked = post(&origin);
+    let second = tokio::spawn(async move { second.send(asked, stamp()).await.map(drop) });
+    tokio::task::yield_now().await;
+    service.leave();
+    answer.send(()).unwrap();
+    assert!(first.await.unwrap().is_ok());
+    assert!(matches!(second.await.unwrap(), Err(SendError::Refused)));
+    assert!(wholes.try_recv().is_err(), "the second request came whole");
+
+    let third = connection.place().unwrap();
+    assert!(connection.place().is_none(), "the server takes one at a time");
+    assert!(matches!(third.send(post(&origin), stamp()).await.map(drop), Err(SendError::Refused)));
+}
