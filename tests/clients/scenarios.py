@@ -200,6 +200,8 @@ exit codes: 0 as expected, or skipped; 1 not as expected; 2 usage""",
     ):
         if unknown := set(given) - known:
             parser.error(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(sorted(known))}")
+    # Clients run in folders of their own.
+    options.qcc, options.installed = options.qcc.resolve(), options.installed.resolve()
     return options
 
 
@@ -221,7 +223,7 @@ def main():
         if client not in skipped and (why := why_not(client, options.installed)):
             skipped[client] = why
     plays, sessions = plan(options, skipped)
-    folder = options.keep or Path(tempfile.mkdtemp(prefix="qcc-clients-"))
+    folder = options.keep.resolve() if options.keep else Path(tempfile.mkdtemp(prefix="qcc-clients-"))
     folder.mkdir(exist_ok=True)
 
     def played(numbered):
@@ -242,7 +244,10 @@ def main():
     wrong = [(f"{call.name}, {scenario.name}", seen.failures) for scenario, call, seen, _ in results if seen.failures]
 
     for number, call in enumerate(sessions):
-        seen, served = play_sessions(call, folder / f"s{number:02}", options)
+        try:
+            seen, served = play_sessions(call, folder / f"s{number:02}", options)
+        except Exception as error:
+            seen, served = Seen(failures=[f"{type(error).__name__}: {error}"]), "none"
         print(f"\nsessions of {call.name}: {served}")
         wrong += [(f"{call.name}, sessions", seen.failures)] if seen.failures else []
     asked = {(call.client, host) for _, call, seen, _ in results for host in seen.outside}
