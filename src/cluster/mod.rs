@@ -109,6 +109,7 @@ impl Cluster {
         let now = self.clock.now();
         if command == AdminCommand::Reset {
             endpoint.vitals.cooldown.clear();
+            endpoint.vitals.forget_overloads();
             endpoint.vitals.skipped_models.clear();
         }
         let outcome = endpoint.vitals.cell.command(command, now, &endpoint.policy);

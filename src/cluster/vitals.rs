@@ -201,10 +201,15 @@ impl Vitals {
         self.overloads.fetch_add(1, Ordering::Relaxed)
     }
 
+    /// Ends a row of overloads: an operator's reset.
+    pub(super) fn forget_overloads(&self) {
+        self.overloads.store(0, Ordering::Relaxed);
+    }
+
     /// A model list may be served by one that is overloaded still: only work ends a row of overloads.
     pub(super) fn note_vouched(&self, now: Tick, by_work: bool) {
         if by_work {
-            self.overloads.store(0, Ordering::Relaxed);
+            self.forget_overloads();
         }
         self.vouched_at.store(now.0, Ordering::Relaxed);
     }

@@ -186,7 +186,14 @@ impl Head<'_> {
     }
 }
 
-/// Judges an error that came inside a 200, by its code, or by its type where the code says nothing.
+/// Judges an error that is the whole of a 200: no client would see it as one, so it is no answer, whoever's
+/// fault it was, where it does not say of itself what it is.
+pub fn judge_error_body(error: &ErrorText, method: CheckMethod) -> Judgement {
+    let named = judge_named(error, method).filter(|judgement| *judgement != Judgement::REQUESTS_FAULT);
+    named.unwrap_or(Judgement::invalid_response(method))
+}
+
+/// Judges an error event of a stream, by its code, or by its type where the code says nothing.
 pub fn judge_error_event(error: &ErrorText, method: CheckMethod) -> Judgement {
     judge_named(error, method).unwrap_or(Judgement::fails(Cause::Server, method))
 }
@@ -206,7 +213,8 @@ fn judge_named(error: &ErrorText, method: CheckMethod) -> Option<Judgement> {
         _ if message_says_unknown_model(error) => Judgement::LACKS_MODEL,
         Some(Said::RateLimit) => Judgement::cools(Cooling::Doubling(None)),
         Some(Said::Refusal) => Judgement::fails(Cause::Auth, method),
-        Some(Said::Timeout) => Judgement::fails(Cause::Timeout, method),
+        // The type of a 504, which counts as any error of the server's.
+        Some(Said::Timeout) => Judgement::fails(Cause::Server, method),
         Some(Said::Request) => Judgement::REQUESTS_FAULT,
         None => return None,
     })

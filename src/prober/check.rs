@@ -16,7 +16,7 @@ use crate::clock::Stopwatch;
 use crate::cluster::{Attempt, Endpoint};
 use crate::config::{ClusterSettings, Protocol};
 use crate::exchange::{
-    ByHead, Call, Cooling, ErrorText, Head, Judgement, apply_cooldown, failed_connect, judge_error_event,
+    ByHead, Call, Cooling, ErrorText, Head, Judgement, apply_cooldown, failed_connect, judge_error_body,
     judge_lost, judge_timeout,
 };
 use crate::upstream::{AnswerBody, Connection, ReplayBody, Returned, SendError, with_causes};
@@ -254,7 +254,7 @@ fn judge_chat(body: &[u8], protocol: Protocol, code: &str) -> Meaning {
         return Meaning::Passed;
     }
     if let Some(error) = ErrorText::of(body) {
-        let judgement = judge_error_event(&error, CheckMethod::Chat);
+        let judgement = judge_error_body(&error, CheckMethod::Chat);
         return Meaning::Judged(judgement, format!("200 with an error: {}", error.line()));
     }
     let what = if body.trim_ascii().is_empty() {
@@ -268,7 +268,7 @@ fn judge_chat(body: &[u8], protocol: Protocol, code: &str) -> Meaning {
 /// A list in either vendor's shape. A page instead is what a relay without a model list shows.
 fn judge_model_list(body: &[u8]) -> Meaning {
     if let Some(error) = ErrorText::of(body) {
-        let judgement = judge_error_event(&error, CheckMethod::Chat);
+        let judgement = judge_error_body(&error, CheckMethod::Chat);
         return Meaning::Judged(judgement, format!("200 with an error: {}", error.line()));
     }
     match body.trim_ascii().first() {

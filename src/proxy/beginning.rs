@@ -10,8 +10,8 @@ use super::held::Held;
 use super::relay::{Watch, Watched};
 use crate::config::ClusterSettings;
 use crate::exchange::{
-    Call, ErrorText, INSPECTED_BYTES_MAX, Judgement, Progress, Shape, StreamWatch, judge_error_event,
-    judge_timeout, shape_of_answer,
+    Call, ErrorText, INSPECTED_BYTES_MAX, Judgement, Progress, Shape, StreamWatch, judge_error_body,
+    judge_error_event, judge_timeout, shape_of_answer,
 };
 use crate::upstream::BodyError;
 
@@ -34,7 +34,7 @@ pub(super) async fn begin_stream(
         let reading = read_to_shape(held, call);
         let text = match timeout(left, reading).await.map_err(|_| silent(limit))?.map_err(lost)? {
             Shape::Error(error) => {
-                return Err((error_judged(&error), format!("200 with an error: {}", error.line()), false));
+                return Err(error_body(&error));
             }
             Shape::Answer | Shape::Foreign | Shape::Unclear | Shape::Hidden => {
                 "200 without the event stream that was asked for"
@@ -80,11 +80,8 @@ async fn read_to_content(held: &mut Held, stream: &mut StreamWatch) -> Result<()
             Progress::Waiting => {}
             Progress::Content => return Ok(()),
             Progress::Error(error) => {
-                return Err((
-                    error_judged(&error),
-                    format!("200 with an error event: {}", error.line()),
-                    false,
-                ));
+                let judgement = judge_error_event(&error, CheckMethod::Chat);
+                return Err((judgement, format!("200 with an error event: {}", error.line()), false));
             }
         }
     }
@@ -101,9 +98,7 @@ pub(super) async fn begin_whole(held: &mut Held, call: Call, patience: Duration)
     }
     match shape {
         Shape::Answer | Shape::Hidden => Ok(()),
-        Shape::Error(error) => {
-            Err((error_judged(&error), format!("200 with an error: {}", error.line()), false))
-        }
+        Shape::Error(error) => Err(error_body(&error)),
         Shape::Foreign | Shape::Unclear => {
             let text = "200 with a body that is no answer".to_owned();
             Err((Judgement::invalid_response(CheckMethod::Chat), text, false))
@@ -143,6 +138,7 @@ fn lost(error: BodyError) -> NoSuccess {
     (Judgement::broken_off(), format!("the answer broke off before its content: {error}"), true)
 }
 
-fn error_judged(error: &ErrorText) -> Judgement {
-    judge_error_event(error, CheckMethod::Chat)
+fn error_body(error: &ErrorText) -> NoSuccess {
+    let judgement = judge_error_body(error, CheckMethod::Chat);
+    (judgement, format!("200 with an error: {}", error.line()), false)
 }

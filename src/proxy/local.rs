@@ -1,6 +1,6 @@
 //! What is answered here and never forwarded.
 
-use hyper::http::header::UPGRADE;
+use hyper::http::header::{CONTENT_LENGTH, HeaderValue, UPGRADE};
 use hyper::{Method, Request, Response, StatusCode};
 
 use super::answers::OwnAnswer;
@@ -11,12 +11,16 @@ use crate::exchange::Call;
 /// The answer to what anybody may ask, without a token.
 ///
 /// `HEAD /` and `HEAD /api/hello` are what Claude Code sends at its start, on the connection that its
-/// first request reuses: they are answered with nothing and the connection stays.
+/// first request reuses, if the answer says how long it is. Codex asks for a WebSocket first, and asks
+/// again and again unless it is told at once that there is none.
 pub fn open_answer<B>(request: &Request<B>, cluster: &Cluster) -> Option<Response<OutgoingBody>> {
     match (request.method(), request.uri().path()) {
-        (&Method::HEAD, "/" | "/api/hello") => Some(Response::new(OutgoingBody::empty())),
+        (&Method::HEAD, "/" | "/api/hello") => Some(nothing()),
         (&Method::GET | &Method::HEAD, "/livez") => Some(text(StatusCode::OK, "alive\n")),
         (&Method::GET | &Method::HEAD, "/readyz") => Some(readiness(cluster)),
+        (&Method::GET, path @ "/v1/responses") if request.headers().contains_key(UPGRADE) => {
+            Some(OwnAnswer::upgrade_required().into_response(path))
+        }
         _ => None,
     }
 }
@@ -24,13 +28,7 @@ pub fn open_answer<B>(request: &Request<B>, cluster: &Cluster) -> Option<Respons
 /// The answer to any other request that is none for an upstream; none for one that is.
 pub fn answer<B>(request: &Request<B>) -> Option<Response<OutgoingBody>> {
     let path = request.uri().path();
-    match (request.method(), path) {
-        (&Method::GET, "/v1/responses") if request.headers().contains_key(UPGRADE) => {
-            Some(OwnAnswer::upgrade_required().into_response(path))
-        }
-        _ if Call::of_path(path).is_none() => Some(OwnAnswer::not_found().into_response(path)),
-        _ => None,
-    }
+    Call::of_path(path).is_none().then(|| OwnAnswer::not_found().into_response(path))
 }
 
 fn readiness(cluster: &Cluster) -> Response<OutgoingBody> {
@@ -40,6 +38,12 @@ fn readiness(cluster: &Cluster) -> Response<OutgoingBody> {
     } else {
         text(StatusCode::SERVICE_UNAVAILABLE, "no endpoint is usable\n")
     }
+}
+
+fn nothing() -> Response<OutgoingBody> {
+    let mut response = Response::new(OutgoingBody::empty());
+    response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+    response
 }
 
 fn text(status: StatusCode, text: &'static str) -> Response<OutgoingBody> {

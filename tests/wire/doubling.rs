@@ -42,4 +42,7 @@ async fn overloads_in_a_row_double_until_a_success() {
     assert_eq!(rig.ask("served", Mode::Whole).await.head.header("x-qcc-endpoint"), Some("a"));
     let (least, most) = overload(&rig).await;
     assert!(least <= 1.0, "the doubling begins again: {least}–{most} s");
+    rig.qcc.command("reset", "a");
+    let (least, most) = overload(&rig).await;
+    assert!(least <= 1.0, "and after a reset: {least}–{most} s");
 }
