@@ -104,7 +104,7 @@ impl FailureWindow {
         last.filter(|_| limit.is_reached(passed + failed, failed))
     }
 
-    /// The passes and failures of this epoch within the window. Relaxed.
+    /// The passes and failures of this epoch within the window, for tests and models. Relaxed.
     pub fn counts(&self, epoch: Epoch, now: Tick) -> (u32, u32) {
         let (passed, failed, _) = self.sum(epoch, self.slot(now));
         (passed, failed)

@@ -139,6 +139,8 @@ fn second_of(now: Tick) -> u64 {
 mod tests {
     use std::sync::{Arc, Barrier};
 
+    use proptest::prelude::*;
+
     use super::*;
 
     fn begin(budget: &RetryBudget, requests: u32, second: u64) {
@@ -209,6 +211,31 @@ mod tests {
                 .collect();
             let taken: usize = takers.into_iter().map(|taker| taker.join().unwrap()).sum();
             assert!(taken <= 10, "{taken} in round {round}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_budget_is_the_naive_list(steps in prop::collection::vec((0..4_u64, 0..12_u32, any::<bool>()), 1..100)) {
+            let budget = RetryBudget::default();
+            let (mut second, mut refused) = (0_u64, 0);
+            let (mut requests, mut retries) = (Vec::new(), Vec::new());
+            for (wait, begun, gives_back) in steps {
+                second += wait;
+                begin(&budget, begun, second);
+                requests.extend((0..begun).map(|_| second));
+                let lately = |list: &[u64]| list.iter().filter(|at| **at + 10 > second).count();
+                let is_left = lately(&retries) < (lately(&requests) / 5).max(3);
+                let permit = budget.take(Tick::from_secs(second));
+                prop_assert_eq!(permit.is_some(), is_left, "in second {}", second);
+                refused += u64::from(!is_left);
+                prop_assert_eq!(budget.refused(), refused);
+                match permit {
+                    Some(permit) if gives_back => permit.give_back(),
+                    Some(_) => retries.push(second),
+                    None => {}
+                }
+            }
         }
     }
 }

@@ -128,6 +128,7 @@ async fn metrics_are_prometheus_text() {
     let text = String::from_utf8(reply.body).unwrap();
     let samples: Vec<&str> = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
     assert!(samples.iter().any(|line| line.starts_with("qcc_") && line.contains("endpoint=\"a\"")), "{text}");
+    assert!(samples.contains(&"qcc_retries_refused_total{cluster=\"work\"} 0"), "{text}");
     for line in samples {
         let value = line.rsplit(' ').next().unwrap();
         assert!(value.parse::<f64>().is_ok(), "{line}");
