@@ -27,9 +27,15 @@ pub enum Said {
     Request,
 }
 
-/// What the code says, or the type where the code says nothing.
+/// What the code says, or the type where the code says nothing or only what is said of many things.
 pub fn said_by_name(error: &ErrorText) -> Option<Said> {
-    [&error.code, &error.kind].into_iter().flatten().find_map(|name| of_name(name))
+    let by_code = error.code.as_deref().and_then(of_name);
+    let by_type = error.kind.as_deref().and_then(of_name);
+    let is_particular = |said: &Said| match said {
+        Said::Money | Said::Wait | Said::Overload | Said::UnknownModel => true,
+        Said::RateLimit | Said::Refusal | Said::Timeout | Said::Request => false,
+    };
+    by_code.filter(is_particular).or(by_type.filter(is_particular)).or(by_code).or(by_type)
 }
 
 fn of_name(name: &str) -> Option<Said> {
@@ -138,6 +144,8 @@ mod tests {
         assert_eq!(named(Some("workspace_spend_limit_exceeded"), "rate_limit_error"), Some(Said::Money));
         assert_eq!(named(Some("context_length_exceeded"), "invalid_request_error"), Some(Said::Request));
         assert_eq!(named(Some("model_not_found"), "invalid_request_error"), Some(Said::UnknownModel));
+        assert_eq!(named(Some("rate_limit_exceeded"), "insufficient_quota"), Some(Said::Wait));
+        assert_eq!(named(Some("invalid_request_error"), "billing_error"), Some(Said::Money));
         assert_eq!(named(Some("odd"), "odd"), None);
     }
 
