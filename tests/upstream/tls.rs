@@ -66,6 +66,22 @@ async fn a_later_connection_resumes_the_session_of_an_earlier_one() {
     assert!(kinds.lock().unwrap().contains(&HandshakeKind::Resumed), "{kinds:?}");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_that_wait_for_a_handshake_that_never_ends_give_up_together() {
+    // Takes connections and says nothing.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let fallback = Upstream::healthy();
+    let silent_url = format!("https://{}", silent.local_addr().unwrap());
+    let cluster =
+        Cluster::tiers([Endpoint::at("a", &silent_url).per_request(), Endpoint::new("b", &fallback)]);
+    let (_qcc, client) = trusting(cluster.timeouts("connect = '1s'").health("failure_threshold = 15"));
+    // One after another they would take longer than any test may.
+    let asking: Vec<_> = (0..20).map(|number| client.asking(&format!("number {number}"))).collect();
+    for asking in asking {
+        asking.reply().await.expect_from("b");
+    }
+}
+
 #[tokio::test]
 async fn a_ca_file_that_is_missing_or_wrong_is_found_by_the_check_of_the_configuration() {
     let cluster =
