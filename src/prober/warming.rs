@@ -105,38 +105,49 @@ impl Warming {
     }
 
     fn is_due(&mut self, endpoint: &Arc<Endpoint>, now: Tick) -> bool {
-        let warmth = self.endpoints.entry(key(endpoint)).or_insert(Warmth {
-            is_opening: false,
-            next: now,
-            pause: PAUSE,
-            last: None,
-            opened: now,
-            reused: 0,
-        });
-        if warmth.is_opening || now < warmth.next {
-            return false;
-        }
-        let reused = endpoint.origin.connections_reused();
-        let is_young = now.since(warmth.opened) < Ticks::from_duration(KEPT_AT_LEAST);
-        warmth.pause = match warmth.last {
-            Some(Came::All) if is_young && warmth.reused == reused => longer(warmth.pause),
-            Some(Came::All) | None => PAUSE,
-            Some(Came::NotAll) => warmth.pause,
-        };
-        (warmth.is_opening, warmth.reused) = (true, reused);
-        true
+        let warmth = self.endpoints.entry(key(endpoint)).or_insert_with(|| Warmth::new(now));
+        warmth.begins(endpoint.origin.connections_reused(), now)
     }
 
     fn note(&mut self, key: Key, came: Came, now: Tick) {
-        let Some(warmth) = self.endpoints.get_mut(&key) else { return };
-        warmth.is_opening = false;
-        warmth.pause = match (came, warmth.last) {
-            (Came::NotAll, _) => longer(warmth.pause),
-            (Came::All, Some(Came::NotAll)) => PAUSE,
-            (Came::All, Some(Came::All) | None) => warmth.pause,
+        if let Some(warmth) = self.endpoints.get_mut(&key) {
+            warmth.ended(came, now);
+        }
+    }
+}
+
+impl Warmth {
+    fn new(now: Tick) -> Self {
+        Self { is_opening: false, next: now, pause: PAUSE, last: None, opened: now, reused: 0 }
+    }
+
+    /// Whether connections are to be opened now, which then counts as begun.
+    fn begins(&mut self, reused: u64, now: Tick) -> bool {
+        if self.is_opening || now < self.next {
+            return false;
+        }
+        let is_young = now.since(self.opened) < Ticks::from_duration(KEPT_AT_LEAST);
+        let was_used = self.reused != reused;
+        self.pause = match self.last {
+            Some(Came::All) if is_young && !was_used => longer(self.pause),
+            // After so long a pause nobody knows when it was closed.
+            Some(Came::All) if self.pause >= KEPT_AT_LEAST && !was_used => self.pause,
+            Some(Came::All) | None => PAUSE,
+            Some(Came::NotAll) => self.pause,
         };
-        (warmth.last, warmth.opened) = (Some(came), now);
-        warmth.next = now + Ticks::from_duration(warmth.pause);
+        (self.is_opening, self.reused) = (true, reused);
+        true
+    }
+
+    fn ended(&mut self, came: Came, now: Tick) {
+        self.is_opening = false;
+        self.pause = match (came, self.last) {
+            (Came::NotAll, _) => longer(self.pause),
+            (Came::All, Some(Came::NotAll)) => PAUSE,
+            (Came::All, Some(Came::All) | None) => self.pause,
+        };
+        (self.last, self.opened) = (Some(came), now);
+        self.next = now + Ticks::from_duration(self.pause);
     }
 }
 
@@ -182,4 +193,44 @@ type Key = usize;
 
 fn key(endpoint: &Arc<Endpoint>) -> Key {
     Arc::as_ptr(&endpoint.origin).addr()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Opens as soon as it may, and gives the seconds until it may again.
+    fn pause_s(warmth: &mut Warmth, now: &mut Tick, reused: u64, came: Came) -> u64 {
+        *now = warmth.next;
+        assert!(warmth.begins(reused, *now) && !warmth.begins(reused, *now));
+        warmth.ended(came, *now);
+        (warmth.next.0 - now.0) / 10
+    }
+
+    #[test]
+    fn openings_that_fail_come_ever_less_often() {
+        let mut now = Tick(1);
+        let mut warmth = Warmth::new(now);
+        let pauses: Vec<u64> = (0..8).map(|_| pause_s(&mut warmth, &mut now, 0, Came::NotAll)).collect();
+        assert_eq!(pauses, [10, 20, 40, 80, 160, 300, 300, 300]);
+        assert_eq!(pause_s(&mut warmth, &mut now, 0, Came::All), 5);
+    }
+
+    #[test]
+    fn connections_that_are_closed_unused_are_opened_ever_less_often_until_one_is_used() {
+        let mut now = Tick(1);
+        let mut warmth = Warmth::new(now);
+        let pauses: Vec<u64> = (0..7).map(|_| pause_s(&mut warmth, &mut now, 7, Came::All)).collect();
+        assert_eq!(pauses, [5, 10, 20, 40, 80, 80, 80]);
+        assert_eq!(pause_s(&mut warmth, &mut now, 8, Came::All), 5);
+    }
+
+    #[test]
+    fn load_is_remembered_for_one_to_two_minutes() {
+        let mut load = Load::default();
+        for (second, in_flight, recent) in [(100, 3, 3), (101, 1, 3), (161, 0, 3), (219, 0, 3), (222, 0, 0)] {
+            load.note(in_flight, Tick(second * 10));
+            assert_eq!(load.recent(), recent, "at {second} s");
+        }
+    }
 }

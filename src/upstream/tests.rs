@@ -187,3 +187,51 @@ async fn a_stream_that_waited_for_its_turn_is_not_sent_whole_once_the_endpoint_h
     assert!(connection.place().is_none(), "the server takes one at a time");
     assert!(matches!(third.send(post(&origin), stamp()).await.map(drop), Err(SendError::Refused)));
 }
+
+#[tokio::test]
+async fn an_http2_upstream_sends_no_more_than_a_window_ahead_of_its_client() {
+    const WHOLE_BYTES: usize = 3 << 20;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (stalled, mut stalls) = tokio::sync::mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut server = h2::server::handshake(stream).await.unwrap();
+        while let Some(Ok((_, mut respond))) = server.accept().await {
+            let stalled = stalled.clone();
+            tokio::spawn(async move {
+                let mut sending = respond.send_response(hyper::Response::new(()), false).unwrap();
+                let mut left = WHOLE_BYTES;
+                sending.reserve_capacity(left);
+                while left > 0 {
+                    let granted = std::future::poll_fn(|cx| {
+                        let polled = sending.poll_capacity(cx);
+                        if polled.is_pending() {
+                            stalled.send(WHOLE_BYTES - left).unwrap();
+                        }
+                        polled
+                    });
+                    let room = granted.await.unwrap().unwrap().min(left);
+                    left -= room;
+                    sending.send_data(Bytes::from(vec![b'x'; room]), left == 0).unwrap();
+                }
+            });
+        }
+    });
+    let stream = Stream::Plain(tokio::net::TcpStream::connect(address).await.unwrap());
+    let gate: Arc<dyn Admission> = Service::running();
+    let connection = Http2::open(stream, gate, "llm.example".parse().unwrap()).await.unwrap();
+    let place = connection.place_of_opener();
+    let incoming = place.send(post(&origin(address)), stamp()).await.unwrap().into_body();
+    // Nothing is read, so the window fills, and the upstream waits there.
+    let window = 1 << 20;
+    while stalls.recv().await.unwrap() < window {}
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+        while let Ok(sent) = stalls.try_recv() {
+            assert_eq!(sent, window);
+        }
+    }
+    let body = http_body_util::BodyExt::collect(AnswerBody::new(incoming, Application::Http2)).await.unwrap();
+    assert_eq!(body.to_bytes().len(), WHOLE_BYTES);
+}
