@@ -143,6 +143,11 @@ impl OwnAnswer {
         Self { retry: Some(Retry::Never), ..answer }
     }
 
+    /// The same, where its client may repeat it: only that qcc did not do so by itself.
+    pub fn for_its_client_to_repeat(self) -> Self {
+        Self { retry: Some(Retry::After(Duration::from_secs(1))), ..self }
+    }
+
     /// The answer on this path.
     pub fn into_response(self, path: &str) -> Response<OutgoingBody> {
         let call = Call::of_path(path).unwrap_or(Call::Other);

@@ -107,7 +107,8 @@ impl Proxy {
 /// Where the request was sent and lost, and is not to be sent again. An upstream's answer says more than
 /// that the budget is spent.
 fn lost(journey: &Journey) -> Option<OwnAnswer> {
-    let why = match (journey.unrepeated?, &journey.last) {
+    let unrepeated = journey.unrepeated?;
+    let why = match (unrepeated, &journey.last) {
         (Unrepeated::MayBeBilled, _) => "it was not repeated elsewhere, since it may have been billed",
         (Unrepeated::BudgetSpent, None) => {
             "it may have been billed, and was not repeated elsewhere, since too many requests are failing"
@@ -116,5 +117,10 @@ fn lost(journey: &Journey) -> Option<OwnAnswer> {
     };
     let endpoint = journey.lost_at.as_ref()?;
     let message = format!("qcc: the exchange with endpoint {endpoint} broke off before an answer; {why}");
-    Some(OwnAnswer::upstream_lost(message))
+    let answer = OwnAnswer::upstream_lost(message);
+    Some(match unrepeated {
+        Unrepeated::MayBeBilled => answer,
+        // Its billing would have allowed it.
+        Unrepeated::BudgetSpent => answer.for_its_client_to_repeat(),
+    })
 }

@@ -113,7 +113,7 @@ async fn an_exchange_that_was_lost_says_that_it_may_have_been_billed() {
     let (_qcc, client) = started(patient(&all));
     let reply = client.ask("lost").await;
     assert_eq!((reply.status, reply.own_error()), (502, Some("upstream_lost")), "{reply:?}");
-    assert_eq!((reply.attempts(), reply.header("x-should-retry")), ("4", Some("false")));
+    assert_eq!((reply.attempts(), reply.header("x-should-retry")), ("4", Some("true")));
     let text = reply.text();
     assert!(text.contains("may have been billed") && text.contains("too many requests"), "{text}");
     assert_eq!(exchanges(&all), 4);
