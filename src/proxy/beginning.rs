@@ -10,8 +10,8 @@ use super::held::Held;
 use super::relay::{Watch, Watched};
 use crate::config::ClusterSettings;
 use crate::exchange::{
-    Call, ErrorText, INSPECTED_BYTES_MAX, Judgement, Progress, Shape, StreamWatch, judge_error_body,
-    judge_error_event, judge_timeout, shape_of_answer,
+    Call, ErrorText, INSPECTED_BYTES_MAX, Judgement, Progress, Shape, StreamWatch,
+    judge_error_after_content, judge_error_body, judge_error_event, judge_timeout, shape_of_answer,
 };
 use crate::upstream::BodyError;
 
@@ -80,7 +80,13 @@ async fn read_to_content(held: &mut Held, stream: &mut StreamWatch) -> Result<()
             Progress::Waiting => {}
             Progress::Content => return Ok(()),
             Progress::Error(error) => {
-                let judgement = judge_error_event(&error, CheckMethod::Chat);
+                let judgement = if stream.has_content() {
+                    // Both came at once; on the way to the client they would have been cut so too.
+                    held.cut_off();
+                    judge_error_after_content(&error)
+                } else {
+                    judge_error_event(&error, CheckMethod::Chat)
+                };
                 return Err((judgement, format!("200 with an error event: {}", error.line()), false));
             }
         }

@@ -76,7 +76,7 @@ impl Held {
                 Some(Ok(frame)) => frame,
                 // Asked again it would say that it has ended.
                 Some(Err(error)) => {
-                    (self.rest, self.connection, self.is_cut) = (None, None, true);
+                    self.cut_off();
                     return Err(error);
                 }
                 None => {
@@ -92,6 +92,11 @@ impl Held {
             }
         }
         Ok(None)
+    }
+
+    /// Lets go of what is left: what there is goes to the client, and no end.
+    pub fn cut_off(&mut self) {
+        (self.rest, self.connection, self.is_cut) = (None, None, true);
     }
 
     fn end_if_over(&mut self) {
