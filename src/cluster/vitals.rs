@@ -196,9 +196,13 @@ impl Vitals {
         Tick(self.vouched_at.load(Ordering::Relaxed))
     }
 
-    /// Counts a rate limit or overload without an announced end; gives the number in a row before it.
-    pub fn count_overload(&self) -> u32 {
-        self.overloads.fetch_add(1, Ordering::Relaxed)
+    /// Counts a rate limit or overload without an announced end; gives the number in a row before it. What
+    /// was under way when the endpoint began to cool met the same overload, and is not one more.
+    pub fn count_overload(&self, now: Tick) -> u32 {
+        match self.overloads.load(Ordering::Relaxed) {
+            counted @ 1.. if self.cooldown.is_active(now) => counted - 1,
+            _ => self.overloads.fetch_add(1, Ordering::Relaxed),
+        }
     }
 
     /// Ends a row of overloads: an operator's reset.

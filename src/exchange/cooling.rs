@@ -47,7 +47,7 @@ pub fn apply_cooldown(endpoint: &Endpoint, cooling: Cooling, now: qcc_fsm::Tick)
     let wait = match cooling {
         Cooling::Announced(wait) => wait,
         Cooling::Doubling(announced) => {
-            let full = (1_000u64 << endpoint.vitals.count_overload().min(6)).min(DOUBLING_MS_MAX);
+            let full = (1_000u64 << endpoint.vitals.count_overload(now).min(6)).min(DOUBLING_MS_MAX);
             let doubled = Duration::from_millis(full / 2 + fastrand::u64(..=full / 2));
             doubled.max(announced.unwrap_or_default())
         }

@@ -242,6 +242,10 @@ impl Idle {
     fn poll(&mut self, cx: &mut Context<'_>, content_by: Option<Instant>) -> Poll<()> {
         let deadline = content_by.unwrap_or(self.last + self.limit);
         let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+        // Once content has come the limit may be a nearer one.
+        if timer.deadline() > deadline {
+            timer.as_mut().reset(deadline);
+        }
         loop {
             ready!(timer.as_mut().poll(cx));
             if timer.deadline() >= deadline {
