@@ -24,6 +24,7 @@ pub struct StreamWatch {
     splitter: Splitter,
     has_content: bool,
     has_ended: bool,
+    has_failed: bool,
 }
 
 /// Whether content has come: from then on no event is looked into for it.
@@ -43,17 +44,19 @@ enum Meaning {
 impl StreamWatch {
     /// A watch over the answer to this call.
     pub fn new(call: Call) -> Self {
-        Self { call, splitter: Splitter::new(INSPECTED_BYTES_MAX), has_content: false, has_ended: false }
+        let splitter = Splitter::new(INSPECTED_BYTES_MAX);
+        Self { call, splitter, has_content: false, has_ended: false, has_failed: false }
     }
 
-    /// Takes up bytes; gives what they show. What comes after an error in them, or after the terminal event,
-    /// is no part of the answer, and [`has_content`](Self::has_content) tells whether an error came after
-    /// content, however the network cut the stream.
+    /// Takes up bytes; gives what they show. What comes after an error or after the terminal event is no part
+    /// of the answer, so that [`has_content`](Self::has_content) tells whether an error came after content,
+    /// however the network cut the stream.
     pub fn push(&mut self, bytes: &[u8]) -> Progress {
         let call = self.call;
         let (mut content, mut ended, mut error) = (self.has_content, self.has_ended, None);
+        let had_failed = self.has_failed;
         self.splitter.push(bytes, |event| {
-            if ended || error.is_some() {
+            if ended || had_failed || error.is_some() {
                 return;
             }
             let phase = if content { Phase::Content } else { Phase::Beginning };
@@ -66,6 +69,7 @@ impl StreamWatch {
         });
         self.has_content = content;
         self.has_ended = ended;
+        self.has_failed |= error.is_some();
         match error {
             Some(error) => Progress::Error(error),
             None if self.has_content => Progress::Content,

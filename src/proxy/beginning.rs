@@ -10,8 +10,8 @@ use super::held::Held;
 use super::relay::{Watch, Watched};
 use crate::config::ClusterSettings;
 use crate::exchange::{
-    Call, ErrorText, INSPECTED_BYTES_MAX, Judgement, Progress, Shape, StreamWatch,
-    judge_error_after_content, judge_error_body, judge_error_event, judge_timeout, shape_of_answer,
+    Call, ErrorText, INSPECTED_BYTES_MAX, Judgement, Progress, Shape, StreamWatch, judge_error_after_content,
+    judge_error_body, judge_error_event, judge_timeout, shape_of_answer,
 };
 use crate::upstream::BodyError;
 
