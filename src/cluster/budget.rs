@@ -17,6 +17,10 @@ const RETRIES_MIN: u64 = 3;
 
 const COUNT_BITS: u32 = 20;
 const COUNT_MAX: u64 = (1 << COUNT_BITS) - 1;
+const SECOND_MAX: u64 = u64::MAX >> (2 * COUNT_BITS);
+/// By so many seconds another thread's clock may be ahead; a bucket that is further ahead was left there
+/// before the numbers wrapped.
+const AHEAD_MAX: u64 = 60;
 
 /// The repetitions that a cluster may make. It is written by every request, so that it shares no cache line
 /// with what requests only read.
@@ -76,7 +80,7 @@ impl RetryBudget {
         loop {
             let bucket = Bucket::unpack(seen);
             let current = if bucket.second == second { bucket } else { Bucket::of(second) };
-            if bucket.second > second {
+            if bucket.is_after(second) {
                 return false;
             }
             match word.compare_exchange(seen, change(current).pack(), Ordering::SeqCst, Ordering::SeqCst) {
@@ -89,9 +93,9 @@ impl RetryBudget {
     /// Requests and repetitions of this second, of the nine before it, and of what others have already
     /// begun after it.
     fn sums(&self, second: u64) -> (u64, u64) {
-        let first = second.saturating_sub(BUCKETS - 1);
         let buckets = self.buckets.iter().map(|word| Bucket::unpack(word.load(Ordering::SeqCst)));
-        buckets.filter(|bucket| bucket.second >= first).fold((0, 0), |(requests, retries), bucket| {
+        let counts = |bucket: &Bucket| seconds(bucket.second, second) < BUCKETS || bucket.is_after(second);
+        buckets.filter(counts).fold((0, 0), |(requests, retries), bucket| {
             (requests + bucket.requests, retries + bucket.retries)
         })
     }
@@ -117,6 +121,10 @@ impl Bucket {
         Self { second, requests: 0, retries: 0 }
     }
 
+    fn is_after(self, second: u64) -> bool {
+        (1..=AHEAD_MAX).contains(&seconds(second, self.second))
+    }
+
     fn unpack(word: u64) -> Self {
         Self {
             second: word >> (2 * COUNT_BITS),
@@ -132,7 +140,12 @@ impl Bucket {
 
 /// Seconds since the clock's zero, as far as a bucket holds them.
 fn second_of(now: Tick) -> u64 {
-    (now.0 / u64::from(BUCKET_SPAN.0)) & (u64::MAX >> (2 * COUNT_BITS))
+    (now.0 / u64::from(BUCKET_SPAN.0)) & SECOND_MAX
+}
+
+/// From one second to a later one, be it over the wrap.
+fn seconds(from: u64, to: u64) -> u64 {
+    to.wrapping_sub(from) & SECOND_MAX
 }
 
 #[cfg(test)]
@@ -189,6 +202,17 @@ mod tests {
         assert_eq!(take_all(&budget, 17), 3);
         late.into_iter().for_each(RetryPermit::give_back);
         assert_eq!(take_all(&budget, 17), 0, "its second is over, so that nothing comes back for it");
+    }
+
+    #[test]
+    fn it_goes_on_where_the_number_of_the_second_wraps() {
+        let budget = RetryBudget::default();
+        let last = SECOND_MAX;
+        for second in last - 30..last + 30 {
+            begin(&budget, 10, second);
+        }
+        assert_eq!(take_all(&budget, last + 29), 20);
+        assert_eq!(take_all(&budget, last + 45), 3, "with no requests in between either");
     }
 
     #[test]

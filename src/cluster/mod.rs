@@ -77,8 +77,12 @@ impl Cluster {
         for (endpoint, command) in roster.commands() {
             self.command(endpoint, command);
         }
+        let roster = Arc::new(roster);
         self.settings.store(Arc::new(settings));
-        self.roster.store(Arc::new(roster));
+        let old = self.roster.swap(roster.clone());
+        for endpoint in roster.renamed_since(&old) {
+            endpoint.vitals.skipped_models.clear();
+        }
         self.ring();
         Ok(())
     }

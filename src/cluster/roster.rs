@@ -99,6 +99,15 @@ impl Roster {
         self.commands.iter().map(|&(place, command)| (&self.endpoints[place], command))
     }
 
+    /// The endpoints that were there before and knew models by other names: they have not been asked for
+    /// the new ones.
+    pub(super) fn renamed_since<'a>(&'a self, old: &'a Self) -> impl Iterator<Item = &'a Arc<Endpoint>> {
+        self.endpoints.iter().filter(|endpoint| {
+            let known = known(Some(old), &endpoint.settings);
+            known.is_some_and(|known| known.settings.model_map != endpoint.settings.model_map)
+        })
+    }
+
     /// The endpoints of each priority, the first one used first.
     pub fn tiers(&self) -> impl Iterator<Item = Tier<'_>> {
         self.tiers.iter().map(|bounds| Tier {

@@ -34,7 +34,8 @@ pub struct Vitals {
     since: AtomicU64,
     recovered_at: AtomicU64,
     vouched_at: AtomicU64,
-    overloads: AtomicU32,
+    /// Overloads in a row above, the tick at which the last one was counted below: 32 bits each.
+    overloads: AtomicU64,
     lacks_model_list: AtomicBool,
     texts: Mutex<Texts>,
 }
@@ -126,7 +127,7 @@ impl Vitals {
             since: AtomicU64::new(clock.now().0),
             recovered_at: AtomicU64::new(0),
             vouched_at: AtomicU64::new(0),
-            overloads: AtomicU32::new(0),
+            overloads: AtomicU64::new(0),
             lacks_model_list: AtomicBool::new(false),
             texts: Mutex::default(),
         }
@@ -196,9 +197,25 @@ impl Vitals {
         Tick(self.vouched_at.load(Ordering::Relaxed))
     }
 
-    /// Counts a rate limit or overload without an announced end; gives the number in a row before it.
-    pub fn count_overload(&self) -> u32 {
-        self.overloads.fetch_add(1, Ordering::Relaxed)
+    /// Counts a rate limit or overload without an announced end; gives the number in a row before it. What
+    /// was under way when the endpoint began to cool met the same overload, and is not one more.
+    /// `cooled_at_least` is the shortest wait that follows.
+    ///
+    /// Relaxed: the word is complete in itself. Of several callers in one moment one counts, before the
+    /// cooldown can tell the others.
+    pub fn count_overload(&self, now: Tick, cooled_at_least: Ticks) -> u32 {
+        let is_same = |word: u64| {
+            let since = Ticks((now.0 as u32).wrapping_sub(word as u32));
+            word >> 32 > 0 && (since < cooled_at_least || self.cooldown.is_active(now))
+        };
+        let one_more = |word: u64| {
+            let in_row = (word >> 32).saturating_add(1).min(u64::from(u32::MAX));
+            (!is_same(word)).then_some(in_row << 32 | u64::from(now.0 as u32))
+        };
+        match self.overloads.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more) {
+            Ok(before) => (before >> 32) as u32,
+            Err(counted) => (counted >> 32) as u32 - 1,
+        }
     }
 
     /// Ends a row of overloads: an operator's reset.
@@ -255,5 +272,24 @@ impl Vitals {
 impl Admission for Vitals {
     fn is_current(&self, stamp: Stamp) -> bool {
         self.cell.is_current(stamp, self.clock.now())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn overloads_that_are_met_together_are_one_of_the_row() {
+        let vitals = Vitals::new(Clock::start());
+        let count = |now| vitals.count_overload(now, Ticks(5));
+        let first = Tick::from_secs(100);
+        assert_eq!((0..8).map(|_| count(first)).collect::<Vec<_>>(), [0; 8]);
+        vitals.cooldown.raise(first + Ticks(9));
+        assert_eq!(count(first + Ticks(8)), 0, "it cools still");
+        assert_eq!(count(first + Ticks(9)), 1);
+        assert_eq!(count(first + Ticks(9 + 4)), 1, "the cooldown is being raised");
+        vitals.forget_overloads();
+        assert_eq!(count(first + Ticks(9 + 4)), 0);
     }
 }

@@ -20,7 +20,10 @@ pub enum Cooling {
     Doubling(Option<Duration>),
 }
 
+const DOUBLING_MS: u64 = 1_000;
 const DOUBLING_MS_MAX: u64 = 60_000;
+/// Of each wait a half is left to chance.
+const WAIT_MIN: Duration = Duration::from_millis(DOUBLING_MS / 2);
 
 impl Cooling {
     /// What a rate limit's headers say. `now` stands in where the answer has no `Date` of its own to
@@ -47,7 +50,8 @@ pub fn apply_cooldown(endpoint: &Endpoint, cooling: Cooling, now: qcc_fsm::Tick)
     let wait = match cooling {
         Cooling::Announced(wait) => wait,
         Cooling::Doubling(announced) => {
-            let full = (1_000u64 << endpoint.vitals.count_overload().min(6)).min(DOUBLING_MS_MAX);
+            let in_row = endpoint.vitals.count_overload(now, Ticks::from_duration(WAIT_MIN));
+            let full = (DOUBLING_MS << in_row.min(6)).min(DOUBLING_MS_MAX);
             let doubled = Duration::from_millis(full / 2 + fastrand::u64(..=full / 2));
             doubled.max(announced.unwrap_or_default())
         }

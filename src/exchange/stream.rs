@@ -24,6 +24,7 @@ pub struct StreamWatch {
     splitter: Splitter,
     has_content: bool,
     has_ended: bool,
+    has_failed: bool,
 }
 
 /// Whether content has come: from then on no event is looked into for it.
@@ -43,24 +44,32 @@ enum Meaning {
 impl StreamWatch {
     /// A watch over the answer to this call.
     pub fn new(call: Call) -> Self {
-        Self { call, splitter: Splitter::new(INSPECTED_BYTES_MAX), has_content: false, has_ended: false }
+        let splitter = Splitter::new(INSPECTED_BYTES_MAX);
+        Self { call, splitter, has_content: false, has_ended: false, has_failed: false }
     }
 
-    /// Takes up bytes; gives what they show, an error before anything else.
+    /// Takes up bytes; gives what they show. What comes after an error or after the terminal event is no part
+    /// of the answer, so that [`has_content`](Self::has_content) tells whether an error came after content,
+    /// however the network cut the stream.
     pub fn push(&mut self, bytes: &[u8]) -> Progress {
         let call = self.call;
         let (mut content, mut ended, mut error) = (self.has_content, self.has_ended, None);
+        let had_failed = self.has_failed;
         self.splitter.push(bytes, |event| {
+            if ended || had_failed || error.is_some() {
+                return;
+            }
             let phase = if content { Phase::Content } else { Phase::Beginning };
             match meaning(call, event, phase) {
                 Meaning::Nothing => {}
                 Meaning::Content => content = true,
                 Meaning::End => (content, ended) = (true, true),
-                Meaning::Error(text) => error = error.take().or(Some(text)),
+                Meaning::Error(text) => error = Some(text),
             }
         });
         self.has_content = content;
         self.has_ended = ended;
+        self.has_failed |= error.is_some();
         match error {
             Some(error) => Progress::Error(error),
             None if self.has_content => Progress::Content,
@@ -73,6 +82,11 @@ impl StreamWatch {
     pub fn ends_here(self) -> bool {
         let by_done = matches!(self.call, Call::ChatCompletions | Call::Completions);
         self.has_ended || (by_done && self.splitter.unfinished() == b"[DONE]")
+    }
+
+    /// Whether the terminal event has come: the answer is complete, whatever becomes of the connection.
+    pub fn has_ended(&self) -> bool {
+        self.has_ended
     }
 
     /// Whether output has begun.
@@ -253,6 +267,20 @@ mod tests {
         assert!(ends(Call::ChatCompletions, "data: {}\n\ndata: [DONE]\n"));
         assert!(!ends(Call::ChatCompletions, "data: {}\n\ndata: [DON"));
         assert!(!ends(Call::Messages, "event: message_stop\ndata: {\"type\":\"message_stop\"}\n"));
+    }
+
+    #[test]
+    fn of_events_in_one_piece_an_error_counts_after_content_and_not_after_the_end() {
+        let watched = |parts: &[&str]| {
+            let mut watch = StreamWatch::new(Call::ChatCompletions);
+            let progress = watch.push(parts.concat().as_bytes());
+            (matches!(progress, Progress::Error(_)), watch.has_content())
+        };
+        let content = "data: {\"choices\":[{\"delta\":{\"content\":\"hi\"}}]}\n\n";
+        let (error, done) = ("data: {\"error\":{\"code\":\"slow_down\"}}\n\n", "data: [DONE]\n\n");
+        assert_eq!(watched(&[content, error]), (true, true));
+        assert_eq!(watched(&[error, content, done]), (true, false));
+        assert_eq!(watched(&[content, done, error]), (false, true));
     }
 
     #[test]

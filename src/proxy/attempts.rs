@@ -7,7 +7,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::Response;
+use hyper::{Response, StatusCode};
+use jiff::Timestamp;
 use tokio::time::{Instant, sleep_until};
 
 use super::Proxy;
@@ -18,7 +19,7 @@ use super::relay::{Relay, Watched};
 use super::request::Incomer;
 use crate::cluster::{Attempt, Choice, Endpoint, RetryPermit, Wanted};
 use crate::config::{ClusterSettings, Protocol};
-use crate::exchange::{Call, Repeat};
+use crate::exchange::{Call, Cooling, Repeat};
 
 /// What a request has been through.
 #[derive(Default)]
@@ -27,6 +28,8 @@ pub(super) struct Journey {
     pub attempts: u32,
     /// The last answer that could be shown to the client.
     pub last: Option<Held>,
+    /// The shortest wait that a rate limit among its answers asked for.
+    pub shortest_wait: Option<Duration>,
     /// Whether no other endpoint may be tried.
     is_over: bool,
     /// What another attempt would take, once there was one.
@@ -47,6 +50,15 @@ pub(super) enum Unrepeated {
 }
 
 impl Journey {
+    fn note_answer(&mut self, held: Held, now: Timestamp) {
+        if held.status() == StatusCode::TOO_MANY_REQUESTS
+            && let Cooling::Announced(wait) = Cooling::of_rate_limit(held.headers(), now)
+        {
+            self.shortest_wait = Some(self.shortest_wait.map_or(wait, |shortest| shortest.min(wait)));
+        }
+        self.last = Some(held);
+    }
+
     /// Whether this endpoint had it.
     pub fn has_tried(&self, endpoint: &Endpoint) -> bool {
         self.tried.iter().any(|tried| Arc::ptr_eq(&tried.vitals, &endpoint.vitals))
@@ -92,7 +104,9 @@ impl Proxy {
                     return answer(*held, watched, journey.attempts + 1, settings);
                 }
                 Exchanged::Failed(held, repeat) => {
-                    journey.last = held.map(|held| *held).or(journey.last);
+                    if let Some(held) = held {
+                        journey.note_answer(*held, self.cluster.clock.shown_now());
+                    }
                     journey.repeat = Some(repeat);
                 }
                 Exchanged::LostOnce => {

@@ -10,8 +10,8 @@ use super::held::Held;
 use super::relay::{Watch, Watched};
 use crate::config::ClusterSettings;
 use crate::exchange::{
-    Call, ErrorText, INSPECTED_BYTES_MAX, Judgement, Progress, Shape, StreamWatch, judge_error_body,
-    judge_error_event, judge_timeout, shape_of_answer,
+    Call, ErrorText, INSPECTED_BYTES_MAX, Judgement, Progress, Shape, StreamWatch, judge_error_after_content,
+    judge_error_body, judge_error_event, judge_timeout, shape_of_answer,
 };
 use crate::upstream::BodyError;
 
@@ -80,7 +80,13 @@ async fn read_to_content(held: &mut Held, stream: &mut StreamWatch) -> Result<()
             Progress::Waiting => {}
             Progress::Content => return Ok(()),
             Progress::Error(error) => {
-                let judgement = judge_error_event(&error, CheckMethod::Chat);
+                let judgement = if stream.has_content() {
+                    // Both came at once; on the way to the client they would have been cut so too.
+                    held.cut_off();
+                    judge_error_after_content(&error)
+                } else {
+                    judge_error_event(&error, CheckMethod::Chat)
+                };
                 return Err((judgement, format!("200 with an error event: {}", error.line()), false));
             }
         }
@@ -106,27 +112,49 @@ pub(super) async fn begin_whole(held: &mut Held, call: Call, patience: Duration)
     }
 }
 
-/// Reads an answer until its shape shows: where the network cuts it says nothing of it. An object that
-/// has shown nothing in all that is looked at counts as an answer: what it is stands further on.
+/// Reads an answer until its shape shows: where the network cuts it says nothing of it. One that has shown
+/// nothing in all that is looked at, empty lines included, counts as an answer: what it is stands further on.
 async fn read_to_shape(held: &mut Held, call: Call) -> Result<Shape, BodyError> {
-    held.read_beginning().await?;
+    let mut looks = Looks::default();
     loop {
+        let is_over = held.read_on().await?.is_none();
+        let is_full = held.prefix_bytes() >= INSPECTED_BYTES_MAX;
+        if !(looks.are_due(held.prefix_bytes()) || is_over || is_full) {
+            continue;
+        }
         let beginning = held.beginning();
         let shape = shape_of_answer(call, &beginning);
         let is_seen = match shape {
-            Shape::Answer | Shape::Foreign => true,
+            Shape::Answer => true,
+            Shape::Foreign => !beginning.text().trim_ascii().is_empty(),
             Shape::Error(_) => serde_json::from_slice::<IgnoredAny>(beginning.text()).is_ok(),
             Shape::Unclear | Shape::Hidden => false,
         };
-        if is_seen {
+        if is_seen || is_over {
             return Ok(shape);
         }
-        if held.prefix_bytes() >= INSPECTED_BYTES_MAX {
-            return Ok(if shape == Shape::Unclear { Shape::Answer } else { shape });
+        if is_full {
+            let is_clear = matches!(shape, Shape::Error(_) | Shape::Hidden);
+            return Ok(if is_clear { shape } else { Shape::Answer });
         }
-        if held.read_on().await?.is_none() {
-            return Ok(shape);
+    }
+}
+
+/// When to look again at what grows: each look begins at its first byte, so one for each of thousands of
+/// small pieces would cost the more the smaller they are.
+#[derive(Default)]
+struct Looks {
+    next_at_bytes: usize,
+}
+
+impl Looks {
+    /// Whether there is an eighth more than at the last look.
+    fn are_due(&mut self, bytes: usize) -> bool {
+        let is_due = bytes >= self.next_at_bytes;
+        if is_due {
+            self.next_at_bytes = bytes + bytes.div_ceil(8);
         }
+        is_due
     }
 }
 
@@ -141,4 +169,17 @@ fn lost(error: BodyError) -> NoSuccess {
 fn error_body(error: &ErrorText) -> NoSuccess {
     let judgement = judge_error_body(error, CheckMethod::Chat);
     (judgement, format!("200 with an error: {}", error.line()), false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_comes_byte_by_byte_is_looked_at_a_few_times() {
+        let mut looks = Looks::default();
+        let due: Vec<usize> = (1..=INSPECTED_BYTES_MAX).filter(|&bytes| looks.are_due(bytes)).collect();
+        assert_eq!(due[..8], [1, 2, 3, 4, 5, 6, 7, 8]);
+        assert!(due.len() < 80, "{} looks", due.len());
+    }
 }

@@ -28,7 +28,12 @@ impl Proxy {
             lost.in_protocol(wanted.protocol)
         } else if let Some(mut held) = journey.last {
             if held.status().as_u16() == 429 {
-                self.set_earliest_retry(&mut held, wanted);
+                let wait = match wanted.can_be_trial {
+                    true => self.earliest_return(wanted),
+                    // Its rate limits cool no endpoint, so they alone tell.
+                    false => journey.shortest_wait,
+                };
+                set_retry(&mut held, wait);
             }
             return answer(held, None, journey.attempts, settings);
         } else {
@@ -36,15 +41,6 @@ impl Proxy {
         };
         response.headers_mut().insert("x-qcc-attempts", HeaderValue::from(journey.attempts));
         response
-    }
-
-    /// A client that is told to wait waits for the endpoint that is back first, not for the last one
-    /// that refused.
-    fn set_earliest_retry(&self, held: &mut Held, wanted: &Wanted) {
-        if let Some(wait) = self.earliest_return(wanted) {
-            held.headers_mut().insert(RETRY_AFTER, HeaderValue::from(whole_secs(wait)));
-            held.headers_mut().remove("retry-after-ms");
-        }
     }
 
     fn earliest_return(&self, wanted: &Wanted) -> Option<Duration> {
@@ -101,6 +97,15 @@ impl Proxy {
         let causes =
             if causes.is_empty() { "none speaks this protocol".to_owned() } else { causes.join("; ") };
         format!("qcc: no endpoint of cluster {} can take the request: {causes}", self.cluster.name)
+    }
+}
+
+/// A client that is told to wait waits for the endpoint that is back first, not for the last one that
+/// refused.
+fn set_retry(held: &mut Held, wait: Option<Duration>) {
+    if let Some(wait) = wait {
+        held.headers_mut().insert(RETRY_AFTER, HeaderValue::from(whole_secs(wait)));
+        held.headers_mut().remove("retry-after-ms");
     }
 }
 

@@ -18,6 +18,7 @@ use crate::upstream::{AnswerBody, BodyError, Returned, strip_hop_by_hop};
 pub struct Held {
     parts: Parts,
     pub(super) prefix: VecDeque<Bytes>,
+    prefix_bytes: usize,
     pub(super) rest: Option<AnswerBody>,
     pub(super) connection: Option<Returned>,
     /// Whether the body broke off in what was read of it: what there is must not look whole.
@@ -32,6 +33,7 @@ impl Held {
         let mut held = Self {
             parts,
             prefix: VecDeque::new(),
+            prefix_bytes: 0,
             rest: Some(body),
             connection: Some(connection),
             is_cut: false,
@@ -76,7 +78,7 @@ impl Held {
                 Some(Ok(frame)) => frame,
                 // Asked again it would say that it has ended.
                 Some(Err(error)) => {
-                    (self.rest, self.connection, self.is_cut) = (None, None, true);
+                    self.cut_off();
                     return Err(error);
                 }
                 None => {
@@ -87,11 +89,17 @@ impl Held {
             let data = frame.into_data().ok();
             self.end_if_over();
             if let Some(data) = data.filter(|data| !data.is_empty()) {
+                self.prefix_bytes += data.len();
                 self.prefix.push_back(data.clone());
                 return Ok(Some(data));
             }
         }
         Ok(None)
+    }
+
+    /// Lets go of what is left: what there is goes to the client, and no end.
+    pub fn cut_off(&mut self) {
+        (self.rest, self.connection, self.is_cut) = (None, None, true);
     }
 
     fn end_if_over(&mut self) {
@@ -108,7 +116,7 @@ impl Held {
 
     /// How many bytes of the body have been read.
     pub fn prefix_bytes(&self) -> usize {
-        self.prefix.iter().map(Bytes::len).sum()
+        self.prefix_bytes
     }
 
     /// What can be seen of the beginning of the body, 8 KiB of it at most.
@@ -138,19 +146,6 @@ impl Held {
             (None, Some(reason)) => format!("{} {reason}", status.as_u16()),
             (None, None) => status.as_u16().to_string(),
         }
-    }
-
-    /// Reads the beginning of a whole answer: up to its first bytes that are more than white space.
-    ///
-    /// # Errors
-    /// When the connection breaks.
-    pub async fn read_beginning(&mut self) -> Result<(), BodyError> {
-        while self.prefix.iter().all(|chunk| chunk.trim_ascii().is_empty()) {
-            if self.read_on().await?.is_none() {
-                break;
-            }
-        }
-        Ok(())
     }
 
     /// The head for the client, and what is left of the answer: hop-by-hop headers, cookies and the

@@ -133,6 +133,11 @@ impl Relay {
                 }
                 Poll::Ready(Some(Ok(bytes)))
             }
+            Poll::Ready(Some(Err(_))) if self.is_complete() => {
+                self.connection = None;
+                self.end();
+                self.poll_next(cx)
+            }
             Poll::Ready(Some(Err(error))) => {
                 self.break_off(&format!("the answer broke off: {error}"));
                 self.poll_next(cx)
@@ -145,6 +150,10 @@ impl Relay {
                 let content_by = self.watched.as_ref().and_then(|watched| watched.content_by);
                 ready!(self.idle.poll(cx, content_by));
                 match content_by {
+                    None if self.is_complete() => {
+                        self.connection = None;
+                        self.end();
+                    }
                     Some(_) => self.fail(judge_timeout().at_its_end(), "no content within first_byte"),
                     None => self.break_off(&format!("the answer fell silent for {:?}", self.idle.limit)),
                 }
@@ -170,6 +179,12 @@ impl Relay {
                 self.fail(judgement, &error.line());
             }
         }
+    }
+
+    /// Whether the terminal event of a stream has come: what its connection does then takes nothing away.
+    fn is_complete(&self) -> bool {
+        let watch = self.watched.as_ref().map(|watched| &watched.watch);
+        matches!(watch, Some(Watch::Stream(stream)) if stream.has_ended())
     }
 
     /// The upstream's bytes are over: the end of the answer, or not.
@@ -227,6 +242,10 @@ impl Idle {
     fn poll(&mut self, cx: &mut Context<'_>, content_by: Option<Instant>) -> Poll<()> {
         let deadline = content_by.unwrap_or(self.last + self.limit);
         let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+        // Once content has come the limit may be a nearer one.
+        if timer.deadline() > deadline {
+            timer.as_mut().reset(deadline);
+        }
         loop {
             ready!(timer.as_mut().poll(cx));
             if timer.deadline() >= deadline {

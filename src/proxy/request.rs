@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 use hyper::http::header::{CONTENT_ENCODING, HeaderMap};
@@ -123,12 +123,12 @@ async fn collect(mut body: Incoming, limit_bytes: u64, idle: Duration) -> Result
     if body.size_hint().lower() > limit_bytes {
         return Err(OwnAnswer::body_too_large(limit_bytes));
     }
-    let mut chunks: Vec<Bytes> = Vec::new();
+    let mut pieces = Pieces::default();
     let mut size_bytes = 0u64;
     loop {
         let frame = match timeout(idle, body.frame()).await {
             Err(_) => return Err(OwnAnswer::body_timeout()),
-            Ok(None) => return Ok(ReplayBody::new(chunks)),
+            Ok(None) => return Ok(pieces.into_body()),
             Ok(Some(Err(_))) => {
                 return Err(OwnAnswer::bad_request("qcc: the request's body is malformed or cut off"));
             }
@@ -140,7 +140,66 @@ async fn collect(mut body: Incoming, limit_bytes: u64, idle: Duration) -> Result
             if size_bytes > limit_bytes {
                 return Err(OwnAnswer::body_too_large(limit_bytes));
             }
-            chunks.push(data);
+            pieces.push(data);
+        }
+    }
+}
+
+/// A body as it came, in pieces. What comes in very many small ones is put together: kept apart, pieces of
+/// one byte would take thirty times the memory that `max_body` allows.
+#[derive(Default)]
+struct Pieces {
+    whole: Vec<Bytes>,
+    small: BytesMut,
+}
+
+/// So many pieces are kept as they came, whatever their size: more than a usual body has.
+const PIECES_KEPT: usize = 64;
+/// A piece of less is small.
+const SMALL_BYTES: usize = 4 * 1024;
+
+impl Pieces {
+    fn push(&mut self, piece: Bytes) {
+        if self.whole.len() >= PIECES_KEPT && piece.len() < SMALL_BYTES {
+            self.small.extend_from_slice(&piece);
+            if self.small.len() >= SMALL_BYTES {
+                self.whole.push(self.small.split().freeze());
+            }
+            return;
+        }
+        if !self.small.is_empty() {
+            self.whole.push(self.small.split().freeze());
+        }
+        self.whole.push(piece);
+    }
+
+    fn into_body(mut self) -> ReplayBody {
+        if !self.small.is_empty() {
+            self.whole.push(self.small.freeze());
+        }
+        ReplayBody::new(self.whole)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    proptest::proptest! {
+        #[test]
+        fn a_body_in_small_pieces_is_the_same_body_in_few(
+            sizes in proptest::collection::vec(proptest::sample::select(vec![1, 7, 100, 5_000]), 0..3_000),
+        ) {
+            let (mut pieces, mut body) = (Pieces::default(), Vec::new());
+            for (place, &size) in sizes.iter().enumerate() {
+                let piece = vec![place as u8; size];
+                body.extend_from_slice(&piece);
+                pieces.push(piece.into());
+            }
+            let large = sizes.iter().filter(|&&size| size >= SMALL_BYTES).count();
+            let kept = pieces.whole.len();
+            assert!(kept <= PIECES_KEPT + 2 * large + body.len() / SMALL_BYTES, "{kept} pieces");
+            assert!(pieces.into_body().contiguous() == body);
         }
     }
 }

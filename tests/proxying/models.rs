@@ -120,6 +120,18 @@ async fn a_reload_keeps_it_and_a_reset_forgets_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_model_that_gets_another_name_by_a_reload_is_asked_for_anew() {
+    let (a, b, qcc, client, cluster) = with_one_skipped().await;
+    let mapped = Endpoint::new("a", &a).line("model_map = { 'claude-unknown-*' = 'relay/known' }");
+    let renamed = Cluster::tiers([mapped, Endpoint::new("b", &b)]);
+    assert_ne!(renamed.render(), cluster.render());
+    qcc.home().write_config(&renamed.render());
+    qcc.sighup();
+    eventually("the reload is logged", || qcc.stderr().contains("was reloaded")).await;
+    ask(&client, UNKNOWN).await.expect_from("a");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_lacks_the_model_is_named_where_nobody_serves() {
     let (_a, b, qcc, client, _) = with_one_skipped().await;
     b.set(llm::on_post(llm::always(401)));

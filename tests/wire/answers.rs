@@ -37,6 +37,27 @@ async fn a_complete_answer_passes() {
     run(cases).await;
 }
 
+/// Some send empty lines for as long as the model works. Of more than is looked at nothing is held.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn an_answer_behind_many_empty_lines_is_one() {
+    let mut cases = Vec::new();
+    for (protocol, lines) in ALL.into_iter().flat_map(|protocol| [10, 10_000].map(|lines| (protocol, lines)))
+    {
+        let lines = "\n".repeat(lines);
+        let body = [lines.clone().into_bytes(), protocol.well_body(Mode::Whole, "of-a")].concat();
+        let answer = protocol.answer("of-a").to_string();
+        let posts = move |_: &_| {
+            let begun = ok(JSON, Vec::new()).chunked().chunk(lines.as_str());
+            begun.chunk(answer.as_str())
+        };
+        cases.push(
+            case("behind empty lines", protocol, Mode::Whole, posts)
+                .gives(Client::FromA { status: 200, body }, Verdict::Passes),
+        );
+    }
+    run(cases).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_200_that_is_no_answer_is_invalid_and_served_elsewhere() {
     let mut cases = Vec::new();

@@ -56,6 +56,29 @@ async fn a_stream_whose_head_is_out_is_never_moved_though_no_content_came() {
     }
 }
 
+/// Until content `first_byte` is the limit, which may be much the longer one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_stream_that_was_slow_to_its_content_falls_silent_for_idle_at_most() {
+    for protocol in ALL {
+        let gate = Gate::new("content");
+        let posts = paused(protocol, &gate, protocol.events_before_content(), End::Stall);
+        let limits = |cluster: Cluster| {
+            commits_soon(cluster).timeouts("idle = '250ms'").timeouts("first_byte = '10m'")
+        };
+        let rig = Rig::start(protocol, posts, limits);
+        let mut raw = rig.send("slow", Mode::Streamed).await;
+        let head = raw.read_head().await.expect("a head");
+        let events = protocol.events(&["of-a"]);
+        assert!(raw.await_body(events[0].len()).await);
+        // The relay waits for content by now: nothing else sends the head out.
+        gate.open();
+        let (body, end) = raw.read_body(&head).await;
+        let came = events[..=protocol.events_before_content()].concat();
+        assert_eq!((String::from_utf8_lossy(&body), end), (came.into(), BodyEnd::Broken), "{protocol:?}");
+        assert_eq!(rig.settled("a", 1).await["requests"]["failed"], 1);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn no_more_than_64_kib_are_held() {
     for protocol in ALL {

@@ -67,6 +67,17 @@ async fn counts_that_fail_by_their_status_say_nothing_of_health_and_move_on() {
     }
 }
 
+/// Such a rate limit cools nothing, so that by their health the endpoints could be asked again at once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_count_that_all_refuse_for_its_rate_says_the_earliest_of_what_they_said() {
+    for (of_a, of_b) in [("20", "900"), ("900", "20")] {
+        let rig = rig(move |_| llm::error(429).header("retry-after", of_a));
+        rig.b.set(move |_| llm::error(429).header("retry-after", of_b));
+        let reply = count(Client::of(&rig.qcc)).await;
+        assert_eq!((reply.status, reply.attempts(), reply.header("retry-after")), (429, "2", Some("20")));
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_count_whose_request_is_at_fault_is_shown_as_it_is() {
     for status in [400, 404, 413, 422] {

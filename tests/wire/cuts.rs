@@ -241,3 +241,19 @@ async fn a_cut_within_a_chunk_shows_what_came_of_it_and_no_end() {
         assert_eq!(rig.b.users().len(), 0);
     }
 }
+
+/// Its last event has come, so that nothing is missing where its connection is cut, or says nothing more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_stream_that_is_cut_after_its_last_event_is_complete() {
+    for protocol in ALL {
+        for end in [End::Fin, End::Stall] {
+            let sent = protocol.events(&["of-a", "more-of-a"]).concat().into_bytes();
+            let shears = Shears::start(protocol, &["idle = '250ms'"]);
+            let cut = Cut { framing: Framing::Chunked, end, sent, has_content: true };
+            let reply = shears.cut(&cut).await;
+            assert_eq!((&reply.body, &reply.end), (&cut.sent, &BodyEnd::Clean), "{protocol:?} {end:?}");
+            let after = shears.rig.settled("a", 1).await;
+            assert_eq!((&after["requests"]["passed"], &after["state"]), (&1.into(), &"healthy".into()));
+        }
+    }
+}

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::protocols::{Mode, Protocol};
 use super::rig::Rig;
-use super::support::{Answer, llm};
+use super::support::{Answer, Gate, llm};
 
 /// The clock of the health core goes in steps of 100 ms.
 const STEP_SECS: f64 = 0.1;
@@ -45,4 +45,33 @@ async fn overloads_in_a_row_double_until_a_success() {
     rig.qcc.command("reset", "a");
     let (least, most) = overload(&rig).await;
     assert!(least <= 1.0, "and after a reset: {least}–{most} s");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_that_meet_one_overload_together_double_nothing() {
+    let gate = Gate::new("all at a");
+    let held = gate.clone();
+    let posts = move |_: &_| llm::error(529).after(&held);
+    let rig = Rig::start(Protocol::Messages, posts, |cluster| cluster);
+    let mut sent = Vec::new();
+    for _ in 0..8 {
+        sent.push(rig.send("overloaded", Mode::Whole).await);
+    }
+    gate.arrived(8).await;
+    let released = Timestamp::now();
+    gate.open();
+    for mut raw in sent {
+        assert_eq!(raw.read_reply().await.expect("a reply").head.header("x-qcc-endpoint"), Some("b"));
+    }
+    let answered = Timestamp::now();
+    let until = rig.status("a").await["cooldown_until"].as_str().map(str::to_owned);
+    if let Some(until) = until {
+        let until: Timestamp = until.parse().expect("RFC 3339");
+        let taken = answered.duration_since(released).as_secs_f64();
+        let cooldown = until.duration_since(released).as_secs_f64();
+        assert!(cooldown <= 1.0 + taken + STEP_SECS, "{cooldown} s");
+    }
+    cooled(&rig).await;
+    let (least, most) = overload(&rig).await;
+    assert!(least <= 2.0 && most >= 1.0, "the second in a row: {least}–{most} s");
 }

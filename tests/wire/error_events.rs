@@ -17,27 +17,38 @@ fn stream(protocol: Protocol, events: usize) -> Vec<String> {
     stream
 }
 
+/// What the network makes of the events.
+#[derive(Clone, Copy, Debug)]
+enum Pieces {
+    EachOfItsOwn,
+    AllInOne,
+}
+
 struct Overloads {
     rig: Rig,
-    next: Arc<Mutex<Option<(usize, End)>>>,
+    next: Arc<Mutex<Option<(usize, Pieces, End)>>>,
 }
 
 impl Overloads {
     fn start(protocol: Protocol) -> Self {
-        let next: Arc<Mutex<Option<(usize, End)>>> = Arc::default();
+        let next: Arc<Mutex<Option<(usize, Pieces, End)>>> = Arc::default();
         let armed = Arc::clone(&next);
         let posts = move |request: &Recorded| match armed.lock().unwrap().take() {
-            Some((events, end)) => Answer::events(stream(protocol, events)).ending(end),
+            Some((events, pieces, end)) => match pieces {
+                Pieces::EachOfItsOwn => Answer::events(stream(protocol, events)),
+                Pieces::AllInOne => Answer::events([stream(protocol, events).concat()]),
+            }
+            .ending(end),
             None => protocol.well(Mode::of(request), "of-a"),
         };
         Self { rig: Rig::start(protocol, posts, |cluster| cluster), next }
     }
 
-    async fn check(&self, events: usize, end: End) {
+    async fn check(&self, events: usize, pieces: Pieces, end: End) {
         let (rig, protocol) = (&self.rig, self.rig.protocol);
-        let what = format!("{protocol:?}: after {events} events, then {end:?}");
+        let what = format!("{protocol:?}: after {events} events, {pieces:?}, then {end:?}");
         let (at_b, before) = (rig.b.users().len(), rig.status("a").await);
-        *self.next.lock().unwrap() = Some((events, end));
+        *self.next.lock().unwrap() = Some((events, pieces, end));
         let reply = rig.ask("overloaded", Mode::Streamed).await;
         let text = String::from_utf8_lossy(&reply.body);
         let header = |name| reply.head.header(name);
@@ -78,7 +89,9 @@ async fn an_overload_at_any_boundary_moves_on_before_content_and_aborts_after_it
             // The last event is the end: after it nothing is a part of the stream.
             for events in 0..protocol.events(&["of-a", "more-of-a"]).len() {
                 for end in [End::Clean, End::Fin] {
-                    overloads.check(events, end).await;
+                    for pieces in [Pieces::EachOfItsOwn, Pieces::AllInOne] {
+                        overloads.check(events, pieces, end).await;
+                    }
                 }
             }
         });
