@@ -217,14 +217,17 @@ impl<'a> Search<'a> {
             && !self.is_skipped(endpoint)
     }
 
-    /// Whether the endpoint has said that it has no such model. Where all have, that counts for nothing:
-    /// their answer is what the client is to see.
+    /// Whether the endpoint has said that it has no such model. Where all have that may serve it without a
+    /// hand to help, that counts for nothing: their answer is what the client is to see.
     fn is_skipped(&self, endpoint: &Endpoint) -> bool {
         let Some(model) = self.wanted.model.as_deref() else { return false };
         let skips = |endpoint: &Endpoint| endpoint.vitals.skipped_models.contains(model, self.now);
         let may_serve = |endpoint: &Endpoint| {
             let word = endpoint.health();
-            (word.is_available() || word.is_sidelined()) && endpoint.serves(self.wanted.protocol, Some(model))
+            let needs_a_hand = word.cause.is_some_and(Cause::is_decisive);
+            (word.is_available() || word.is_sidelined())
+                && !needs_a_hand
+                && endpoint.serves(self.wanted.protocol, Some(model))
         };
         skips(endpoint)
             && *self

@@ -89,9 +89,13 @@ impl Check {
                 (Verdict::Neutral, "has no model list".to_owned())
             }
             Meaning::Judged(judgement, text) => {
-                let text = endpoint.shown(&text);
+                let mut text = endpoint.shown(&text);
                 let judgement = self.found_by_this(judgement);
-                if judgement.speaks_of_endpoint() {
+                // It says nothing of the endpoint, but no such check will ever bring it back.
+                if judgement.lacks_model {
+                    text += "; set check_model to a model that this endpoint has";
+                }
+                if judgement.lacks_model || judgement.speaks_of_endpoint() {
                     endpoint.note_error(&text);
                 }
                 if let Some(cooling) = judgement.cooling {

@@ -134,14 +134,14 @@ async fn a_model_that_gets_another_name_by_a_reload_is_asked_for_anew() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_lacks_the_model_is_named_where_nobody_serves() {
     let (_a, b, qcc, client, _) = with_one_skipped().await;
-    b.set(llm::on_post(llm::always(401)));
+    b.set(llm::on_post(|_| llm::error(429).header("retry-after", "60")));
     ask(&client, UNKNOWN).await;
-    qcc.endpoint_in("b", "unhealthy").await;
+    qcc.endpoint_when("b", "cools", |b| b["usable"] == false).await;
     let reply = ask(&client, UNKNOWN).await;
     assert_eq!(reply.own_error(), Some("no_endpoint"));
     let text = reply.text();
     assert!(
-        text.contains(&format!("a does not have model {UNKNOWN}")) && text.contains("b is down"),
+        text.contains(&format!("a does not have model {UNKNOWN}")) && text.contains("b is rate-limited"),
         "{text}"
     );
 }
@@ -150,6 +150,15 @@ async fn who_lacks_the_model_is_named_where_nobody_serves() {
 async fn an_endpoint_taken_out_of_use_is_nobody_to_ask_instead() {
     let (_a, _b, qcc, client, _) = with_one_skipped().await;
     qcc.command("disable", "b");
+    ask(&client, UNKNOWN).await.expect_from("a");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_endpoint_whose_key_is_refused_is_nobody_to_ask_instead() {
+    let (_a, b, qcc, client, _) = with_one_skipped().await;
+    b.set(llm::always(401));
+    ask(&client, UNKNOWN).await;
+    qcc.endpoint_in("b", "unhealthy").await;
     ask(&client, UNKNOWN).await.expect_from("a");
 }
 

@@ -187,3 +187,16 @@ async fn a_recheck_sends_the_check_at_once_whatever_the_cooldown_says() {
         "a check shows that it works, not that its rate limit is over: {back:#}"
     );
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_check_whose_model_the_endpoint_lacks_says_which_setting_helps() {
+    let a = Upstream::start(llm::on_post(llm::always(500)));
+    let (qcc, client) = alone(&a);
+    bench(&qcc, &client, 500).await;
+    let lacks = llm::anthropic_error("not_found_error", "model: claude-test-1");
+    a.set(llm::on_post(move |_| Answer::json(404, &lacks)));
+    let says = |a: &Value| a["last_error"].as_str().is_some_and(|text| text.contains("set check_model"));
+    qcc.endpoint_when("a", "says what helps", says).await;
+    a.set(llm::healthy);
+    qcc.endpoint_in("a", "healthy").await;
+}
