@@ -151,6 +151,10 @@ impl Check {
                         format!("the connection broke before an answer: {}", with_causes(&error)),
                     ));
                 }
+                Err(SendError::Switched) => {
+                    let judgement = Judgement::invalid_response(CheckMethod::Chat);
+                    return Err((judgement, "101: it changed the protocol unasked".to_owned()));
+                }
                 Err(SendError::Refused) => {
                     return Err((Judgement::SAYS_NOTHING, "overtaken by a change".to_owned()));
                 }

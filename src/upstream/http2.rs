@@ -77,7 +77,7 @@ impl Http2 {
     ) -> Result<Arc<Self>, ConnectError> {
         let allowed = Arc::new(Allowed { streams: AtomicUsize::new(0), look: Notify::new() });
         let writes = Arc::new(Writes::new(allowed.clone()));
-        let io = TokioIo::new(GuardedStream { stream, sentry: writes.clone() });
+        let io = TokioIo::new(GuardedStream::new(stream, writes.clone()));
         let (sender, connection) = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
