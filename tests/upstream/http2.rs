@@ -313,3 +313,24 @@ async fn a_refused_key_keeps_every_later_request_off_the_shared_connection() {
     assert_eq!(upstream.streams(), 2, "only what was on the wire before the refusal");
     assert_eq!(qcc.endpoint("a")["cause"], Value::from("auth"));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_whole_answer_that_comes_before_the_request_is_read_is_whole() {
+    let hasty = TlsServer::start(&["h2"], |stream, _| async move {
+        let Ok(mut server) = h2::server::handshake(stream).await else { return };
+        while let Some(Ok((request, mut respond))) = server.accept().await {
+            let head = hyper::Response::builder().status(413).body(()).unwrap();
+            let mut answer = respond.send_response(head, false).unwrap();
+            answer.send_data(bytes::Bytes::from_static(b"said early"), true).unwrap();
+            // Unread, so its stream is reset with NO_ERROR once the answer is out (RFC 9113 §8.1).
+            drop(request);
+        }
+    });
+    let endpoint = Endpoint::at("a", &hasty.url()).per_request();
+    let (qcc, client) = trusting(Cluster::new("work").endpoint(endpoint));
+    for _ in 0..20 {
+        let reply = client.ask(&"x".repeat(1 << 20)).await;
+        assert_eq!((reply.status, reply.text().as_str()), (413, "said early"));
+    }
+    assert_eq!(qcc.endpoint("a")["requests"]["failed"], 0);
+}
