@@ -185,7 +185,7 @@ impl Place {
         }
         let withdrawal = Withdrawal(Some(&permit));
         let sent = connection.sender.clone().try_send_request(request).await;
-        withdrawal.is_off();
+        withdrawal.call_off();
         let mut error = match sent {
             Ok(response) => {
                 // Its settings came before its first answer.
@@ -214,7 +214,7 @@ impl Place {
 struct Withdrawal<'a>(Option<&'a Permit>);
 
 impl Withdrawal<'_> {
-    fn is_off(mut self) {
+    fn call_off(mut self) {
         self.0 = None;
     }
 }

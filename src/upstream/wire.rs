@@ -113,7 +113,7 @@ pub(super) fn closed() -> io::Error {
 pub(super) struct GuardedStream<S> {
     stream: Stream,
     sentry: Arc<S>,
-    write_failed: Option<io::Error>,
+    write_failed: Option<io::ErrorKind>,
 }
 
 impl<S: Sentry> GuardedStream<S> {
@@ -131,12 +131,18 @@ impl<S: Sentry> GuardedStream<S> {
         if self.write_failed.is_some() {
             return Poll::Ready(Ok(bytes));
         }
-        match write(Pin::new(&mut self.stream)) {
-            Poll::Ready(Err(error)) if is_closed_by_peer(&error) => {
-                self.write_failed = Some(error);
-                Poll::Ready(Ok(bytes))
+        let written = write(Pin::new(&mut self.stream));
+        self.unless_closed(written, bytes)
+    }
+
+    /// What a write came to, or `instead` when the peer has closed.
+    fn unless_closed<T>(&mut self, polled: Poll<io::Result<T>>, instead: T) -> Poll<io::Result<T>> {
+        match ready!(polled) {
+            Err(error) if is_closed_by_peer(&error) => {
+                self.write_failed = Some(error.kind());
+                Poll::Ready(Ok(instead))
             }
-            written => written,
+            done => Poll::Ready(done),
         }
     }
 }
@@ -154,8 +160,8 @@ impl<S: Sentry> AsyncRead for GuardedStream<S> {
         let before = buf.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
         // The kernel tells of a reset once, and the write has heard of it: what was cut off would look ended here.
-        match &self.write_failed {
-            Some(error) if buf.filled().len() == before => Poll::Ready(Err(error.kind().into())),
+        match self.write_failed {
+            Some(kind) if buf.filled().len() == before => Poll::Ready(Err(kind.into())),
             Some(_) | None => Poll::Ready(Ok(())),
         }
     }
@@ -183,13 +189,8 @@ impl<S: Sentry> AsyncWrite for GuardedStream<S> {
         if self.write_failed.is_some() {
             return Poll::Ready(Ok(()));
         }
-        match Pin::new(&mut self.stream).poll_flush(cx) {
-            Poll::Ready(Err(error)) if is_closed_by_peer(&error) => {
-                self.write_failed = Some(error);
-                Poll::Ready(Ok(()))
-            }
-            flushed => flushed,
-        }
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        self.unless_closed(flushed, ())
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
