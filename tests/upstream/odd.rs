@@ -1,19 +1,15 @@
 //! Answers that are rare over HTTP/1.1, and those that come before the request is read.
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use crate::support::answer::{End, Step};
+use crate::support::tls::TlsServer;
 use crate::support::{Answer, Client, Cluster, Endpoint, Qcc, Recorded, Upstream, llm};
+use crate::trusting;
 
 fn wire(text: String, end: End) -> Answer {
     Answer::wire([Step::Bytes(text.into_bytes()), Step::End(end)])
-}
-
-fn last_resort(first: &Endpoint, second: &Upstream) -> (Qcc, Client) {
-    let qcc = Qcc::start(&Cluster::tiers([first.clone(), Endpoint::new("b", second)]));
-    let client = Client::of(&qcc);
-    (qcc, client)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -47,47 +43,54 @@ async fn a_change_of_protocols_that_nobody_asked_for_is_no_answer() {
     let switching = "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n";
     let upstream = Upstream::start(llm::on_post(move |_: &Recorded| wire(switching.into(), End::Stall)));
     let fallback = Upstream::healthy();
-    let (qcc, client) = last_resort(&Endpoint::new("a", &upstream), &fallback);
-    client.ask("one").await.expect_from("b");
+    let qcc = Qcc::start(&Cluster::tiers([Endpoint::new("a", &upstream), Endpoint::new("b", &fallback)]));
+    Client::of(&qcc).ask("one").await.expect_from("b");
     assert_eq!(qcc.endpoint("a")["requests"]["failed"], 1);
 }
 
 /// Answers once the head of a request is there, and closes without reading more.
-async fn hasty(answer: String) -> String {
+async fn answer_hastily(mut stream: impl AsyncRead + AsyncWrite + Unpin, answer: String) {
+    let mut read = Vec::new();
+    while !read.windows(4).any(|window| window == b"\r\n\r\n") {
+        if stream.read_buf(&mut read).await.unwrap_or(0) == 0 {
+            return;
+        }
+    }
+    let _ = stream.write_all(answer.as_bytes()).await;
+    let _ = stream.flush().await;
+}
+
+async fn counts_as_what_it_says(status: u16, scheme: &str) {
+    let error = llm::anthropic_error("some_error", "said early").to_string();
+    let length = error.len();
+    let answer =
+        format!("HTTP/1.1 {status} X\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{error}");
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
+    let plain = format!("http://{}", listener.local_addr().unwrap());
+    let said = answer.clone();
     tokio::spawn(async move {
-        while let Ok((mut stream, _)) = listener.accept().await {
-            let answer = answer.clone();
-            tokio::spawn(async move {
-                let mut read = Vec::new();
-                while !read.windows(4).any(|window| window == b"\r\n\r\n") {
-                    if stream.read_buf(&mut read).await.unwrap_or(0) == 0 {
-                        return;
-                    }
-                }
-                let _ = stream.write_all(answer.as_bytes()).await;
-            });
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(answer_hastily(stream, said.clone()));
         }
     });
-    url
+    let secured = TlsServer::start(&["http/1.1"], move |stream, _| answer_hastily(stream, answer.clone()));
+    let url = if scheme == "https" { secured.url() } else { plain };
+    let fallback = Upstream::healthy();
+    let (qcc, client) =
+        trusting(Cluster::tiers([Endpoint::at("a", &url).per_request(), Endpoint::new("b", &fallback)]));
+    let reply = client.ask(&"x".repeat(20 << 20)).await;
+    let a = qcc.endpoint("a");
+    match status {
+        401 => assert_eq!((reply.status, &a["cause"]), (200, &"auth".into()), "{a:#}"),
+        _ => assert_eq!((reply.status, reply.text().as_str()), (status, error.as_str()), "{a:#}"),
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_answer_that_comes_before_the_request_is_read_counts_as_what_it_says() {
-    let question = "x".repeat(20 << 20);
-    for (status, moved) in [(401, true), (413, false)] {
-        let error = llm::anthropic_error("some_error", "said early").to_string();
-        let head =
-            format!("HTTP/1.1 {status} X\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", error.len());
-        let fallback = Upstream::healthy();
-        let endpoint = Endpoint::at("a", &hasty(head + &error).await).per_request();
-        let (qcc, client) = last_resort(&endpoint, &fallback);
-        let reply = client.ask(&question).await;
-        let a = qcc.endpoint("a");
-        match moved {
-            true => assert_eq!((reply.status, &a["cause"]), (200, &"auth".into()), "{a:#}"),
-            false => assert_eq!((reply.status, reply.text().as_str()), (413, error.as_str()), "{a:#}"),
+    for scheme in ["http", "https"] {
+        for status in [401, 413] {
+            counts_as_what_it_says(status, scheme).await;
         }
     }
 }
