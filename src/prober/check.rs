@@ -143,8 +143,7 @@ impl Check {
             was_sent = true;
             match self.send_on(connection, &endpoint, code).await {
                 Ok(answered) => return Ok(answered),
-                Err(SendError::Unsent(_) | SendError::Lost(_)) if may_have_died => {
-                    // A pooled connection that had died: a check may be sent again, once.
+                Err(error) if may_have_died && self.may_repeat(&error) => {
                     connection =
                         endpoint.origin.new_connection(&gate).await.map_err(|error| unconnected(&error))?;
                 }
@@ -155,10 +154,24 @@ impl Check {
                         format!("the connection broke before an answer: {}", with_causes(&error)),
                     ));
                 }
+                Err(SendError::Switched) => {
+                    let judgement = Judgement::invalid_response(CheckMethod::Chat);
+                    return Err((judgement, "101: it changed the protocol unasked".to_owned()));
+                }
                 Err(SendError::Refused) => {
                     return Err((Judgement::SAYS_NOTHING, "overtaken by a change".to_owned()));
                 }
             }
+        }
+    }
+
+    /// Whether a check that a kept connection did not carry may be sent again: a chat that may have been taken is
+    /// billed.
+    fn may_repeat(&self, error: &SendError) -> bool {
+        match error {
+            SendError::Unsent(_) => true,
+            SendError::Lost(_) => self.method != CheckMethod::Chat,
+            SendError::Refused | SendError::Switched => false,
         }
     }
 

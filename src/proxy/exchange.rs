@@ -133,6 +133,10 @@ async fn send(attempt: &mut Attempt, incomer: &Incomer, settings: &ClusterSettin
                 let text = format!("the connection broke before an answer: {}", with_causes(&error));
                 return Sent::Broken(judge_lost(), text);
             }
+            Err(Some(SendError::Switched)) => {
+                let judgement = Judgement::invalid_response(CheckMethod::Chat);
+                return Sent::Broken(judgement, "101: it changed the protocol unasked".to_owned());
+            }
         }
     }
 }

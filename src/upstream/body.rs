@@ -65,17 +65,29 @@ impl Body for ReplayBody {
 pub(super) struct Permit {
     admission: Arc<dyn Admission>,
     stamp: Stamp,
+    withdrawn: AtomicBool,
     refused: AtomicBool,
     begun: AtomicBool,
 }
 
 impl Permit {
     pub fn new(admission: Arc<dyn Admission>, stamp: Stamp) -> Self {
-        Self { admission, stamp, refused: AtomicBool::new(false), begun: AtomicBool::new(false) }
+        Self {
+            admission,
+            stamp,
+            withdrawn: AtomicBool::new(false),
+            refused: AtomicBool::new(false),
+            begun: AtomicBool::new(false),
+        }
     }
 
     pub fn is_current(&self) -> bool {
-        self.admission.is_current(self.stamp)
+        !self.withdrawn.load(Ordering::Acquire) && self.admission.is_current(self.stamp)
+    }
+
+    /// Nobody wants the answer any more. What has begun goes on.
+    pub fn withdraw(&self) {
+        self.withdrawn.store(true, Ordering::Release);
     }
 
     /// Whether the body was held back because the endpoint had left service.

@@ -38,6 +38,8 @@ pub enum SendError {
     Unsent(Unsent),
     /// It broke after something was written: the upstream may have taken the request.
     Lost(hyper::Error),
+    /// It was answered with a change to another protocol, which nobody had asked for (RFC 9110 §15.2.2).
+    Switched,
 }
 
 /// Why it is known that the upstream has not got a request.

@@ -39,7 +39,7 @@ impl Http1 {
         reader: Option<Arc<str>>,
     ) -> Result<Box<Self>, ConnectError> {
         let gate = Arc::new(Gate::new(admission));
-        let io = TokioIo::new(GuardedStream { stream, sentry: gate.clone() });
+        let io = TokioIo::new(GuardedStream::new(stream, gate.clone()));
         let (sender, connection) =
             http1::Builder::new().handshake(io).await.map_err(ConnectError::Handshake)?;
         // It ends by itself when the sender and the answer's body are gone: that is how a request is
@@ -83,6 +83,10 @@ impl Http1 {
             }
             Err(error) => return Err(SendError::Lost(error.into_error())),
         };
+        // To be passed on it would have to be asked for: what follows it is no HTTP.
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            return Err(SendError::Switched);
+        }
         // Only a proxy says so (RFC 9110 §15.5.8), and it has passed nothing on.
         if let (Some(proxy), StatusCode::PROXY_AUTHENTICATION_REQUIRED) = (&self.reader, response.status()) {
             return Err(SendError::Unsent(Unsent::ByProxy(proxy.clone())));

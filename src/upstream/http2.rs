@@ -25,10 +25,13 @@ use super::body::{AdmittedBody, Permit, ReplayBody};
 use super::connect::{ConnectError, Pending, Stream};
 use super::connection::{SendError, Unsent};
 use super::head::for_http2;
+use super::turns::Turn;
 use super::wire::{Admission, GuardedStream, Sentry, closed};
 
 /// How many exchanges share a connection: when it is lost they all are, and a hundred are common for a server.
-const STREAMS_MAX: usize = 32;
+pub(super) const STREAMS_MAX: usize = 32;
+/// In place of a number that the upstream has not told yet: more than it can tell, which has 32 bits.
+const UNTOLD: usize = usize::MAX - 1;
 /// How much of an answer may come before its client takes it. Answers are rarely larger, so that a round trip
 /// seldom holds one up.
 const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
@@ -51,30 +54,30 @@ pub(super) struct Http2 {
     retired: AtomicBool,
 }
 
-/// How many streams the upstream takes at once, as far as it was heard to say.
+/// How many streams the upstream takes at once.
 struct Allowed {
+    /// None until the upstream has said it: more than it takes would be refused.
     streams: AtomicUsize,
     /// It may have said something.
     look: Notify,
-}
-
-impl Default for Allowed {
-    fn default() -> Self {
-        Self { streams: AtomicUsize::new(STREAMS_MAX), look: Notify::new() }
-    }
 }
 
 /// A place among the exchanges of a connection.
 pub(super) struct Place(Arc<Http2>);
 
 impl Http2 {
+    /// Nobody but the opener has a place before the upstream has said how many there are: until then the `turn` is
+    /// kept, and then `places` is set, which is what the next connection goes by.
     pub(super) async fn open(
         stream: Stream,
         admission: Arc<dyn Admission>,
         authority: Authority,
+        turn: Option<Turn>,
+        places: &Arc<AtomicUsize>,
     ) -> Result<Arc<Self>, ConnectError> {
-        let writes = Arc::new(Writes::default());
-        let io = TokioIo::new(GuardedStream { stream, sentry: writes.clone() });
+        let allowed = Arc::new(Allowed { streams: AtomicUsize::new(0), look: Notify::new() });
+        let writes = Arc::new(Writes::new(allowed.clone()));
+        let io = TokioIo::new(GuardedStream::new(stream, writes.clone()));
         let (sender, connection) = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
@@ -82,11 +85,11 @@ impl Http2 {
             .keep_alive_interval(PING_INTERVAL)
             .keep_alive_timeout(PING_TIMEOUT)
             .keep_alive_while_idle(true)
+            .initial_max_send_streams(UNTOLD)
             .handshake(io)
             .await
             .map_err(ConnectError::Handshake)?;
-        let allowed = Arc::new(Allowed::default());
-        let said = allowed.clone();
+        let (said, places, mut turn) = (allowed.clone(), places.clone(), turn);
         // It ends by itself when the pool and all exchanges have let go of it.
         tokio::spawn(async move {
             let mut connection = pin!(connection);
@@ -94,7 +97,13 @@ impl Http2 {
                 let driven = std::future::poll_fn(|cx| {
                     let ended = connection.as_mut().poll(cx);
                     // Relaxed: a hint. A request too many waits its turn, and its ticket is looked at after that.
-                    said.streams.store(connection.current_max_send_streams(), Ordering::Relaxed);
+                    let streams = connection.current_max_send_streams();
+                    if streams != UNTOLD {
+                        let streams = streams.clamp(1, STREAMS_MAX);
+                        said.streams.store(streams, Ordering::Relaxed);
+                        places.store(streams, Ordering::Relaxed);
+                        turn = None;
+                    }
                     ended
                 });
                 tokio::select! {
@@ -131,7 +140,7 @@ impl Http2 {
     }
 
     fn room(&self) -> usize {
-        STREAMS_MAX.min(self.allowed.streams.load(Ordering::Relaxed).max(1))
+        self.allowed.streams.load(Ordering::Relaxed)
     }
 
     /// Whether a request could be given to it now.
@@ -174,7 +183,10 @@ impl Place {
         if connection.active.load(Ordering::Relaxed) == 1 {
             connection.writes.look_first();
         }
-        let mut error = match connection.sender.clone().try_send_request(request).await {
+        let withdrawal = Withdrawal(Some(&permit));
+        let sent = connection.sender.clone().try_send_request(request).await;
+        withdrawal.call_off();
+        let mut error = match sent {
             Ok(response) => {
                 // Its settings came before its first answer.
                 connection.allowed.look.notify_one();
@@ -198,6 +210,21 @@ impl Place {
     }
 }
 
+/// Withdraws a request whose client has left while it waited for its turn: hyper would send it when the turn comes.
+struct Withdrawal<'a>(Option<&'a Permit>);
+
+impl Withdrawal<'_> {
+    fn call_off(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Withdrawal<'_> {
+    fn drop(&mut self) {
+        self.0.into_iter().for_each(Permit::withdraw);
+    }
+}
+
 /// What the upstream says it has not touched, so that it is safe to send again (RFC 9113 §8.7): a stream refused,
 /// or one above the last that a GOAWAY names.
 fn was_never_processed(error: &hyper::Error) -> bool {
@@ -209,14 +236,18 @@ fn was_never_processed(error: &hyper::Error) -> bool {
 }
 
 /// Counts the writes, so that it is known when none was made since a request came.
-#[derive(Default)]
 struct Writes {
     count: AtomicU64,
     /// Set when the next write is the first after a while, so that the upstream may have closed.
     look: AtomicBool,
+    allowed: Arc<Allowed>,
 }
 
 impl Writes {
+    fn new(allowed: Arc<Allowed>) -> Self {
+        Self { count: AtomicU64::new(0), look: AtomicBool::new(false), allowed }
+    }
+
     fn count(&self) -> u64 {
         // Acquire, paired with the Release in `before_write`: no write that an error came of is missed.
         self.count.load(Ordering::Acquire)
@@ -234,6 +265,10 @@ impl Sentry for Writes {
             return Err(closed());
         }
         self.count.fetch_add(1, Ordering::Release);
+        // What the upstream has said is acknowledged once it is in force (RFC 9113 §6.5.3).
+        if self.allowed.streams.load(Ordering::Relaxed) == 0 {
+            self.allowed.look.notify_one();
+        }
         Ok(())
     }
 }

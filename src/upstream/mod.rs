@@ -21,6 +21,7 @@ mod http2;
 mod pool;
 #[cfg(test)]
 mod tests;
+mod turns;
 mod wire;
 
 pub use answer::{AnswerBody, BodyError, with_causes};
@@ -31,11 +32,10 @@ pub use head::strip_hop_by_hop;
 pub use wire::Admission;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use hyper::http::uri::Authority;
 use hyper::http::{HeaderName, HeaderValue};
-use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 use crate::config::{AuthForm, BaseUrl, Secret};
@@ -44,6 +44,7 @@ use head::Hop;
 use http1::Http1;
 use http2::Http2;
 use pool::Pool;
+use turns::Turns;
 use wire::History;
 
 /// Where an endpoint is, how it is authorised, and the connections to it.
@@ -56,7 +57,9 @@ pub struct Origin {
     pool: Arc<Pool>,
     /// Whether a connection may serve several requests: as the last one did, or could.
     shares: AtomicBool,
-    dialling: Mutex<()>,
+    turns: Turns,
+    /// How many requests a shared connection takes, as the last one said.
+    places: Arc<AtomicUsize>,
 }
 
 /// Why an endpoint's settings can't be used.
@@ -95,7 +98,8 @@ impl Origin {
             shares: AtomicBool::new(connector.negotiates()),
             connector,
             pool: Arc::default(),
-            dialling: Mutex::default(),
+            turns: Turns::default(),
+            places: Arc::new(AtomicUsize::new(http2::STREAMS_MAX)),
         })
     }
 
@@ -121,14 +125,17 @@ impl Origin {
     }
 
     async fn dial(&self, gate: &Arc<dyn Admission>) -> Result<Connection, ConnectError> {
-        // Where one connection may serve all who wait, one is opened at a time: a hundred requests at once
-        // would else open a hundred. Whoever's turn comes looks again.
-        let _turn = if self.shares_connections() { Some(self.dialling.lock().await) } else { None };
+        // Where a connection may serve many who wait, only as many are opened as they need. Whoever's turn comes
+        // looks again. Relaxed: who sees an old number waits in another row.
+        let turn = match self.shares_connections() {
+            true => Some(self.turns.take(self.places.load(Ordering::Relaxed)).await),
+            false => None,
+        };
         if let Some(connection) = self.pool.take_shared() {
             return Ok(connection);
         }
         // It was found meanwhile that nothing is shared: the others need not wait.
-        let _turn = _turn.filter(|_| self.shares_connections());
+        let turn = turn.filter(|_| self.shares_connections());
         let stream = self.connector.connect().await?;
         let application = stream.application();
         // Relaxed: who sees it late takes its turn once more.
@@ -139,7 +146,8 @@ impl Origin {
                 Ok(Connection::http1(connection, History::New, &self.pool))
             }
             Application::Http2 => {
-                let connection = Http2::open(stream, gate.clone(), self.authority.clone()).await?;
+                let connection =
+                    Http2::open(stream, gate.clone(), self.authority.clone(), turn, &self.places).await?;
                 let place = connection.place_of_opener();
                 self.pool.share(connection);
                 Ok(Connection::http2(place, History::New, &self.pool))

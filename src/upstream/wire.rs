@@ -11,7 +11,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use qcc_fsm::Stamp;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -106,9 +106,49 @@ pub(super) fn closed() -> io::Error {
 }
 
 /// A stream that asks its sentry before it writes.
+///
+/// A peer that answers early closes without having read the request, and writing it on fails then. What it has said
+/// waits to be read all the same: its answer, or that it has not taken the request. So from such a failure on nothing
+/// is written, and it is told by the read that finds no more.
 pub(super) struct GuardedStream<S> {
-    pub(super) stream: Stream,
-    pub(super) sentry: Arc<S>,
+    stream: Stream,
+    sentry: Arc<S>,
+    write_failed: Option<io::ErrorKind>,
+}
+
+impl<S: Sentry> GuardedStream<S> {
+    pub(super) fn new(stream: Stream, sentry: Arc<S>) -> Self {
+        Self { stream, sentry, write_failed: None }
+    }
+
+    /// Begins a write, which is to be made only where no earlier one has failed.
+    fn write(
+        &mut self,
+        bytes: usize,
+        write: impl FnOnce(Pin<&mut Stream>) -> Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        self.sentry.before_write(&self.stream)?;
+        if self.write_failed.is_some() {
+            return Poll::Ready(Ok(bytes));
+        }
+        let written = write(Pin::new(&mut self.stream));
+        self.unless_closed(written, bytes)
+    }
+
+    /// What a write came to, or `instead` when the peer has closed.
+    fn unless_closed<T>(&mut self, polled: Poll<io::Result<T>>, instead: T) -> Poll<io::Result<T>> {
+        match ready!(polled) {
+            Err(error) if is_closed_by_peer(&error) => {
+                self.write_failed = Some(error.kind());
+                Poll::Ready(Ok(instead))
+            }
+            done => Poll::Ready(done),
+        }
+    }
+}
+
+fn is_closed_by_peer(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe)
 }
 
 impl<S: Sentry> AsyncRead for GuardedStream<S> {
@@ -117,14 +157,19 @@ impl<S: Sentry> AsyncRead for GuardedStream<S> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+        // The kernel tells of a reset once, and the write has heard of it: what was cut off would look ended here.
+        match self.write_failed {
+            Some(kind) if buf.filled().len() == before => Poll::Ready(Err(kind.into())),
+            Some(_) | None => Poll::Ready(Ok(())),
+        }
     }
 }
 
 impl<S: Sentry> AsyncWrite for GuardedStream<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.sentry.before_write(&self.stream)?;
-        Pin::new(&mut self.stream).poll_write(cx, buf)
+        self.write(buf.len(), |stream| stream.poll_write(cx, buf))
     }
 
     fn poll_write_vectored(
@@ -132,8 +177,8 @@ impl<S: Sentry> AsyncWrite for GuardedStream<S> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.sentry.before_write(&self.stream)?;
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+        let bytes = bufs.iter().map(|buf| buf.len()).sum();
+        self.write(bytes, |stream| stream.poll_write_vectored(cx, bufs))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -141,7 +186,11 @@ impl<S: Sentry> AsyncWrite for GuardedStream<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        if self.write_failed.is_some() {
+            return Poll::Ready(Ok(()));
+        }
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        self.unless_closed(flushed, ())
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::support::answer::End;
 use super::support::{Answer, Client, Cluster, Endpoint, Qcc, Recorded, Upstream, llm};
 use super::{alone, assert_benched, count, started};
 
@@ -36,6 +37,19 @@ async fn failing_requests_are_cleared_by_chat_checks_alone() {
         assert_eq!(model_lists(&a), lists_before, "a model list says nothing about failing chats");
         assert_eq!(a.users().len(), 3, "no request is sent to an endpoint that is out");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_chat_check_that_may_have_been_taken_is_not_sent_again() {
+    let a = Upstream::start(llm::on_post(|request: &Recorded| match request.is_chat_check() {
+        // On the connection that a request was answered on.
+        true => Answer::nothing(End::Reset),
+        false => llm::error(500),
+    }));
+    let (qcc, client) = alone(&a);
+    bench(&qcc, &client, 500).await;
+    let checks = a.wait_for("chat checks", 2, Recorded::is_chat_check).await;
+    assert_ne!(checks[0].body(), checks[1].body(), "each check has a code of its own");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -58,15 +58,30 @@ struct Shared {
     log: Mutex<Vec<Arc<Asked>>>,
     /// Connections say goodbye at it, gracefully.
     goodbye: Gate,
+    /// Streams that a connection takes at once, where that is limited.
+    at_once: Option<(u32, Gate)>,
     streams: AtomicUsize,
 }
 
 impl Http2Upstream {
     pub fn start(behaviour: impl Fn(&Asked) -> Vec<Move> + Send + Sync + 'static) -> Self {
+        Self::of(behaviour, None)
+    }
+
+    /// Takes so many streams at once on each connection, and refuses what is more. Tells so at the gate.
+    pub fn taking(at_once: u32, told: &Gate) -> Self {
+        Self::of(healthy, Some((at_once, told.clone())))
+    }
+
+    fn of(
+        behaviour: impl Fn(&Asked) -> Vec<Move> + Send + Sync + 'static,
+        at_once: Option<(u32, Gate)>,
+    ) -> Self {
         let shared = Arc::new(Shared {
             behaviour: Box::new(behaviour),
             log: Mutex::default(),
             goodbye: Gate::new("goodbye"),
+            at_once,
             streams: AtomicUsize::new(0),
         });
         let serving = shared.clone();
@@ -130,6 +145,10 @@ pub fn whole(status: u16, body: &Value) -> Vec<Move> {
 async fn serve(stream: TlsStream<TcpStream>, number: usize, shared: Arc<Shared>) {
     let mut builder = server::Builder::new();
     builder.initial_window_size(1 << 20).initial_connection_window_size(8 << 20);
+    if let Some((at_once, told)) = &shared.at_once {
+        builder.max_concurrent_streams(*at_once);
+        told.pass().await;
+    }
     let Ok(mut connection) = builder.handshake::<_, Bytes>(stream).await else { return };
     let mut leaves = false;
     loop {

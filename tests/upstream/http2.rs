@@ -2,7 +2,8 @@
 
 use h2::Reason;
 use serde_json::Value;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::support::http2::{Asked, Move, healthy, whole};
 use crate::support::tls::TlsServer;
@@ -54,6 +55,52 @@ async fn a_hundred_streams_at_once_share_a_few_connections() {
     let (_qcc, client) = alone(&upstream);
     let asking: Vec<_> = (0..100).map(|number| client.asking(&format!("number {number}"))).collect();
     gate.arrived(100).await;
+    gate.open();
+    for asking in asking {
+        served_once(asking.reply().await, "a");
+    }
+    assert!(upstream.tls.handshakes() <= 5, "{} connections", upstream.tls.handshakes());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_burst_that_comes_before_the_upstream_has_said_how_much_it_takes_is_served() {
+    for at_once in [1, 4] {
+        let told = Gate::new("settings");
+        let upstream = Http2Upstream::taking(at_once, &told);
+        let (qcc, client) = alone(&upstream);
+        let asking: Vec<_> = (0..40).map(|number| client.asking(&format!("number {number}"))).collect();
+        qcc.endpoint_when("a", "has all requests", |a| a["in_flight"] == 40).await;
+        told.arrived(1).await;
+        told.open();
+        for asking in asking {
+            served_once(asking.reply().await, "a");
+        }
+        let a = qcc.endpoint("a");
+        assert_eq!((&a["state"], &a["requests"]["failed"]), (&"healthy".into(), &0.into()), "{at_once}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn more_requests_than_a_connection_takes_do_not_wait_for_one_handshake_after_another() {
+    let upstream = Http2Upstream::healthy();
+    let (gate, to) = (Gate::new("handshakes"), upstream.tls.address());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://localhost:{}", listener.local_addr().unwrap().port());
+    let held = gate.clone();
+    tokio::spawn(async move {
+        while let Ok((mut near, _)) = listener.accept().await {
+            let held = held.clone();
+            tokio::spawn(async move {
+                held.pass().await;
+                let mut far = TcpStream::connect(to).await.unwrap();
+                let _ = copy_bidirectional(&mut near, &mut far).await;
+            });
+        }
+    });
+    let (_qcc, client) = trusting(Cluster::new("work").endpoint(Endpoint::at("a", &url).per_request()));
+    let asking: Vec<_> = (0..100).map(|number| client.asking(&format!("number {number}"))).collect();
+    // 32 on each.
+    gate.arrived(4).await;
     gate.open();
     for asking in asking {
         served_once(asking.reply().await, "a");
@@ -265,4 +312,25 @@ async fn a_refused_key_keeps_every_later_request_off_the_shared_connection() {
     served_once(late.reply().await, "a");
     assert_eq!(upstream.streams(), 2, "only what was on the wire before the refusal");
     assert_eq!(qcc.endpoint("a")["cause"], Value::from("auth"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_whole_answer_that_comes_before_the_request_is_read_is_whole() {
+    let hasty = TlsServer::start(&["h2"], |stream, _| async move {
+        let Ok(mut server) = h2::server::handshake(stream).await else { return };
+        while let Some(Ok((request, mut respond))) = server.accept().await {
+            let head = hyper::Response::builder().status(413).body(()).unwrap();
+            let mut answer = respond.send_response(head, false).unwrap();
+            answer.send_data(bytes::Bytes::from_static(b"said early"), true).unwrap();
+            // Unread, so its stream is reset with NO_ERROR once the answer is out (RFC 9113 §8.1).
+            drop(request);
+        }
+    });
+    let endpoint = Endpoint::at("a", &hasty.url()).per_request();
+    let (qcc, client) = trusting(Cluster::new("work").endpoint(endpoint));
+    for _ in 0..20 {
+        let reply = client.ask(&"x".repeat(1 << 20)).await;
+        assert_eq!((reply.status, reply.text().as_str()), (413, "said early"));
+    }
+    assert_eq!(qcc.endpoint("a")["requests"]["failed"], 0);
 }

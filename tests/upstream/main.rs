@@ -6,6 +6,7 @@ mod support;
 
 mod http2;
 mod idle;
+mod odd;
 mod proxied;
 mod tls;
 mod warm;

@@ -113,3 +113,37 @@ async fn a_platform_without_certificates_will_do_where_the_ca_file_has_some() {
     let qcc = home.start();
     Client::of(&qcc).ask("one").await.expect_from("a");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upstream_may_be_named_by_its_address_and_the_certificate_must_name_it() {
+    let upstream = Upstream::healthy();
+    let front = tls::front(&upstream);
+    let by_address = format!("https://{}", front.address());
+    let (_qcc, client) = trusting(Cluster::new("work").endpoint(Endpoint::at("a", &by_address)));
+    client.ask("one").await.expect_from("a");
+
+    // The same server under a name that its certificate has not.
+    let other = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let proxy = format!("proxy = 'http://{}'", other.local_addr().unwrap());
+    let to = front.address();
+    tokio::spawn(async move {
+        while let Ok((mut near, _)) = other.accept().await {
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") && near.read_buf(&mut head).await.unwrap_or(0) > 0 {}
+            // In pieces, as a slow proxy does.
+            for piece in ["HTTP/1.1 200 Connection", " established\r\nvia: x\r\n\r", "\n"] {
+                let _ = near.write_all(piece.as_bytes()).await;
+                let _ = near.flush().await;
+                tokio::task::yield_now().await;
+            }
+            let mut far = tokio::net::TcpStream::connect(to).await.unwrap();
+            let _ = tokio::io::copy_bidirectional(&mut near, &mut far).await;
+        }
+    });
+    let endpoint = Endpoint::at("a", "https://other.example").per_request();
+    let (qcc, client) =
+        trusting(Cluster::new("work").line(&proxy).endpoint(endpoint).line("queue_timeout = '0s'"));
+    assert_eq!(client.ask("one").await.status, 529);
+    let a = qcc.endpoint("a");
+    assert!(a["last_error"].as_str().unwrap().contains("not valid for name \"other.example\""), "{a:#}");
+}
