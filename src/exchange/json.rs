@@ -16,14 +16,24 @@ pub type Member<'a> = (&'a [u8], &'a [u8]);
 impl<'a> TopLevel<'a> {
     /// The members of this text, which may be cut off anywhere; none where it is no object.
     pub fn of(text: &'a [u8]) -> Self {
+        Self::within(b'{', text)
+    }
+
+    /// Stands behind the bracket that the text begins with; at its end where it is another one.
+    fn within(bracket: u8, text: &'a [u8]) -> Self {
         let mut walk = Self { text, at: 0 };
         walk.skip_space();
-        if walk.peek() == Some(b'{') {
-            walk.at += 1;
-        } else {
-            walk.at = text.len();
-        }
+        walk.at = if walk.peek() == Some(bracket) { walk.at + 1 } else { text.len() };
         walk
+    }
+
+    /// Moves to the next member or element.
+    fn skip_comma(&mut self) {
+        self.skip_space();
+        if self.peek() == Some(b',') {
+            self.at += 1;
+            self.skip_space();
+        }
     }
 
     fn peek(&self) -> Option<u8> {
@@ -97,11 +107,7 @@ impl<'a> Iterator for TopLevel<'a> {
     type Item = Member<'a>;
 
     fn next(&mut self) -> Option<Member<'a>> {
-        self.skip_space();
-        if self.peek() == Some(b',') {
-            self.at += 1;
-            self.skip_space();
-        }
+        self.skip_comma();
         let name = self.string()?;
         self.skip_space();
         if self.peek() != Some(b':') {
@@ -119,14 +125,7 @@ pub struct Elements<'a>(TopLevel<'a>);
 impl<'a> Elements<'a> {
     /// The elements of this text, which may be cut off anywhere; none where it is no array.
     pub fn of(text: &'a [u8]) -> Self {
-        let mut walk = TopLevel { text, at: 0 };
-        walk.skip_space();
-        if walk.peek() == Some(b'[') {
-            walk.at += 1;
-        } else {
-            walk.at = text.len();
-        }
-        Self(walk)
+        Self(TopLevel::within(b'[', text))
     }
 }
 
@@ -136,11 +135,7 @@ impl<'a> Iterator for Elements<'a> {
 
     fn next(&mut self) -> Option<&'a [u8]> {
         let walk = &mut self.0;
-        walk.skip_space();
-        if walk.peek() == Some(b',') {
-            walk.at += 1;
-            walk.skip_space();
-        }
+        walk.skip_comma();
         if matches!(walk.peek(), None | Some(b']' | b'}' | b',')) {
             return None;
         }
