@@ -4,6 +4,7 @@
 mod answers;
 mod attempts;
 mod beginning;
+mod connection;
 mod exchange;
 mod framing;
 mod give_up;
@@ -14,7 +15,9 @@ mod local;
 mod outgoing;
 mod relay;
 mod request;
+mod rewound;
 
+pub use connection::serve_connection;
 pub use framing::{Follower, Stop};
 pub use guard::is_addressed_to;
 pub use listen::serve;
