@@ -33,7 +33,7 @@ mod template;
 mod tests;
 mod values;
 
-pub use base_url::{BaseUrl, Scheme};
+pub use base_url::{BASE_URL_BYTES_MAX, BaseUrl, Scheme};
 pub use ca_file::CaFile;
 pub use choices::{AuthForm, Billing, Protocol, RetryAmbiguous};
 pub use docs::markdown;

@@ -10,16 +10,18 @@ mod framing;
 mod give_up;
 mod guard;
 mod held;
+mod host;
 mod listen;
 mod local;
 mod outgoing;
 mod relay;
 mod request;
 mod rewound;
+mod target;
 
 pub use connection::serve_connection;
 pub use framing::{Follower, Stop};
-pub use guard::is_addressed_to;
+pub use host::is_addressed_to;
 pub use listen::serve;
 
 use std::sync::Arc;

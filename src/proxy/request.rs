@@ -5,13 +5,14 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
-use hyper::http::header::{CONTENT_ENCODING, HeaderMap};
+use hyper::http::header::{CONTENT_ENCODING, HeaderMap, HeaderValue, MAX_FORWARDS};
 use hyper::http::uri::PathAndQuery;
 use hyper::{Method, Request};
 use qcc_fsm::Ticks;
 use tokio::time::timeout;
 
 use super::answers::OwnAnswer;
+use super::guard::forwards_left;
 use crate::cluster::{Session, SessionKey, Wanted};
 use crate::config::{ClusterSettings, EndpointSettings, Protocol};
 use crate::exchange::{Call, RequestFacts, with_model};
@@ -47,7 +48,11 @@ impl Incomer {
     /// # Errors
     /// The answer to a body that is too large, stops coming, or is malformed.
     pub async fn read(request: Request<Incoming>, settings: &ClusterSettings) -> Result<Self, OwnAnswer> {
-        let (parts, body) = request.into_parts();
+        let forwards_left = forwards_left(&request)?;
+        let (mut parts, body) = request.into_parts();
+        if let Some(left) = forwards_left {
+            parts.headers.insert(MAX_FORWARDS, HeaderValue::from(left.saturating_sub(1)));
+        }
         let target = parts.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
         let call = Call::of_path(target.path()).ok_or_else(OwnAnswer::not_found)?;
         let body = collect(body, settings.max_body_bytes, settings.timeouts.client_header).await?;
