@@ -4,6 +4,8 @@
 mod answers;
 mod attempts;
 mod beginning;
+mod bodies;
+mod body;
 mod connection;
 mod exchange;
 mod framing;
@@ -30,17 +32,19 @@ use hyper::body::Incoming;
 use hyper::{Request, Response};
 
 use crate::cluster::Cluster;
+use bodies::BodyRoom;
 use outgoing::OutgoingBody;
 
 /// A proxy in front of a cluster.
 pub struct Proxy {
     cluster: Arc<Cluster>,
+    bodies: Arc<BodyRoom>,
 }
 
 impl Proxy {
     /// A proxy in front of this cluster.
     pub fn new(cluster: Arc<Cluster>) -> Arc<Self> {
-        Arc::new(Self { cluster })
+        Arc::new(Self { cluster, bodies: Arc::default() })
     }
 
     /// Answers one request.
@@ -59,7 +63,7 @@ impl Proxy {
         if let Some(answer) = local::answer(&request) {
             return answer;
         }
-        match request::Incomer::read(request, &settings).await {
+        match request::Incomer::read(request, &self.bodies, &settings).await {
             Ok(incomer) => self.serve(incomer, &settings).await,
             Err(refusal) => refusal.into_response(&path),
         }
