@@ -13,6 +13,7 @@ mod give_up;
 mod guard;
 mod held;
 mod host;
+mod idle;
 mod listen;
 mod local;
 mod outgoing;

@@ -323,9 +323,8 @@ impl Requests<'_> {
             row("a bare LF behind the request line", fine.replacen("\r\n", "\n", 1), &[400]),
             row("a bare CR behind the request line", fine.replacen("\r\n", "\r", 1), &[400]),
             row("bare LFs only", fine.replace("\r\n", "\n"), &[400]),
-            // Three bytes tell HTTP/2, whose answer is none of HTTP/1.
-            row("a method that begins as HTTP/2 does", fine.replacen("POST", "PRIX", 1), &[]),
-            row("a preface of HTTP/2 that is none", "PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n", &[]),
+            row("a preface of HTTP/2 that is none", "PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n", &[400]),
+            row("half a preface of HTTP/2", "PRI * HTTP/2.0\r\n", &[]).cut_off(),
         ])
         .collect()
     }
@@ -517,7 +516,7 @@ impl Requests<'_> {
         let fine = self.fine("");
         let of_method = |method: &str| fine.replacen("POST", method, 1);
         let mut rows: Vec<Row> =
-            ["TRACE", "TRACK", "post", "Post", "PROPFIND", "QUERY", "PURGE", "QCC-REFUSED", "X'!#$"]
+            ["TRACE", "TRACK", "post", "Post", "PROPFIND", "QUERY", "PURGE", "QCC-REFUSED", "PRIX", "X'!#$"]
                 .iter()
                 .map(|method| row(format!("the method {method}"), of_method(method), &[405]))
                 .collect();

@@ -4,9 +4,15 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod bodies;
 mod corpus;
-
+mod egress;
+mod headers;
+mod interim;
+mod loops;
 mod raw;
+mod targets;
+mod tokens;
 
 use support::{Cluster, Endpoint, Qcc, Recorder};
 
