@@ -167,6 +167,10 @@ impl Qcc {
         self.process.stderr()
     }
 
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
     /// Sends a signal by its name: `TERM`, `HUP`, …
     pub fn signal(&self, name: &str) {
         self.process.signal(name);
