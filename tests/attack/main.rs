@@ -5,6 +5,7 @@
 mod support;
 
 mod bodies;
+mod bombs;
 mod corpus;
 mod egress;
 mod floods;
