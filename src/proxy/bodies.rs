@@ -83,19 +83,23 @@ impl Share {
         Self { room: room.clone(), bytes: 0 }
     }
 
-    /// Takes as much as makes it `bytes`, if it is less, in a room of `limit_bytes`. Where others have it, waits
-    /// for `patience` at most.
+    /// Takes as much as makes it `bytes`, if it is less, in a room of `limit_bytes`; false where others have it.
+    pub fn try_grow_to(&mut self, bytes: u64, limit_bytes: u64) -> bool {
+        let more = bytes.saturating_sub(self.bytes);
+        let has_grown = more == 0 || self.room.try_take(more, limit_bytes);
+        if has_grown {
+            self.bytes += more;
+        }
+        has_grown
+    }
+
+    /// The same, but waits for what others have, for `patience` at most.
     ///
     /// # Errors
     /// When it waited in vain.
     pub async fn grow_to(&mut self, bytes: u64, limit_bytes: u64, patience: Duration) -> Result<(), NoRoom> {
         let more = bytes.saturating_sub(self.bytes);
-        if more == 0 {
-            return Ok(());
-        }
-        if !self.room.try_take(more, limit_bytes) {
-            timeout(patience, self.room.take(more, limit_bytes)).await.map_err(|_| NoRoom)?;
-        }
+        timeout(patience, self.room.take(more, limit_bytes)).await.map_err(|_| NoRoom)?;
         self.bytes += more;
         Ok(())
     }

@@ -70,6 +70,9 @@ struct Reading<'a> {
 impl Reading<'_> {
     async fn make_room(&mut self, bytes: u64) -> Result<(), OwnAnswer> {
         let ClusterSettings { max_bodies_bytes, queue_timeout, .. } = *self.settings;
+        if self.share.try_grow_to(bytes, max_bodies_bytes) {
+            return Ok(());
+        }
         let began = self.pace.now();
         let grown = self.share.grow_to(bytes, max_bodies_bytes, queue_timeout).await;
         self.pace.forgive_since(began);

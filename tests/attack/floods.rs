@@ -1,6 +1,6 @@
 //! Connections that would cost without end, or never do anything. While they last, others are served.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -78,6 +78,27 @@ async fn a_connection_on_which_no_request_comes_is_closed() {
     frames.send(&frame(HEADERS, END_HEADERS, 1, &post)).await;
     assert_eq!(frames.said().await, Said::Status(408));
     frames.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_head_that_trickles_is_given_up_within_its_limit() {
+    let recorder = Recorder::start();
+    let qcc = impatient(&recorder);
+    let mut stream = TcpStream::connect(qcc.address()).await.unwrap();
+    let begun = Instant::now();
+    let trickle = async {
+        // A byte well within the limit on silence, each time.
+        let head = b"GET /v1/models HTTP/1.1\r\nx: ".iter().chain(std::iter::repeat(&b'y'));
+        for byte in head {
+            if stream.write_all(&[*byte]).await.is_err() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    within("the end of the connection", trickle).await;
+    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+    assert_eq!(recorder.take(), b"");
 }
 
 /// Writes again and again until the peer takes no more, or `times` are sent.
