@@ -44,26 +44,6 @@ pub fn check<B>(request: &Request<B>, settings: &ClusterSettings) -> Result<(), 
     Ok(())
 }
 
-/// Refuses a request without one of the cluster's client tokens, where it has some.
-///
-/// # Errors
-/// The answer that says so.
-pub fn authorise(headers: &HeaderMap, settings: &ClusterSettings) -> Result<(), OwnAnswer> {
-    if settings.client_tokens.is_empty() {
-        return Ok(());
-    }
-    let bearer = headers
-        .get_all(AUTHORIZATION)
-        .iter()
-        .filter_map(|value| value.as_bytes().split_at_checked(7))
-        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case(b"bearer "))
-        .map(|(_, token)| token);
-    let presented: Vec<&[u8]> =
-        headers.get_all("x-api-key").iter().map(|value| value.as_bytes()).chain(bearer).collect();
-    let is_known = presented.iter().any(|presented| settings.knows_token(presented));
-    if is_known { Ok(()) } else { Err(OwnAnswer::unauthorized()) }
-}
-
 /// RFC 9110 §10.1.1: there is one expectation, and HTTP/1.0 has none.
 fn check_expectation<B>(request: &Request<B>) -> Result<(), OwnAnswer> {
     let is_known = |value: &[u8]| value.eq_ignore_ascii_case(b"100-continue");
@@ -92,6 +72,26 @@ pub fn forwards_left<B>(request: &Request<B>) -> Result<Option<u64>, OwnAnswer> 
         (Some(left), None) => Ok(Some(left)),
         (None, _) | (Some(_), Some(_)) => Err(OwnAnswer::bad_request("qcc: Max-Forwards is not one number")),
     }
+}
+
+/// Refuses a request without one of the cluster's client tokens, where it has some.
+///
+/// # Errors
+/// The answer that says so.
+pub fn authorise(headers: &HeaderMap, settings: &ClusterSettings) -> Result<(), OwnAnswer> {
+    if settings.client_tokens.is_empty() {
+        return Ok(());
+    }
+    let bearer = headers
+        .get_all(AUTHORIZATION)
+        .iter()
+        .filter_map(|value| value.as_bytes().split_at_checked(7))
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case(b"bearer "))
+        .map(|(_, token)| token);
+    let presented: Vec<&[u8]> =
+        headers.get_all("x-api-key").iter().map(|value| value.as_bytes()).chain(bearer).collect();
+    let is_known = presented.iter().any(|presented| settings.knows_token(presented));
+    if is_known { Ok(()) } else { Err(OwnAnswer::unauthorized()) }
 }
 
 #[cfg(test)]
