@@ -8,4 +8,4 @@ mod status;
 
 pub use control::{ControlError, ControlSocket, serve_control, serve_tcp};
 pub use routes::Admin;
-pub use status::{CheckCounts, EndpointStatus, StatusDocument};
+pub use status::{CheckCounts, ClientStatus, EndpointStatus, StatusDocument};

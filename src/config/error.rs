@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 use std::fmt::{self, Write as _};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// Problems shown of one file; the rest is counted.
@@ -32,6 +33,8 @@ pub enum ConfigError {
     ClusterNotNamed { path: PathBuf, names: Vec<String> },
     /// A listen address given on the command line can't be used.
     Listen { cluster: String, fault: Fault },
+    /// The address that a running proxy listens on can't be used with a changed configuration.
+    StillListening { listening: SocketAddr, fault: Fault },
 }
 
 /// One thing that is wrong in a file.
@@ -157,6 +160,9 @@ impl fmt::Display for ConfigError {
                 write!(f, "{path}: has several clusters\n  choose one with --cluster: {names}")
             }
             Self::Listen { cluster, fault } => write!(f, "--listen for cluster {cluster}: {fault}"),
+            Self::StillListening { listening, fault } => {
+                write!(f, "{listening}, which is listened on until the next start, {fault}")
+            }
         }
     }
 }

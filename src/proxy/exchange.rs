@@ -208,7 +208,8 @@ fn skip_model(attempt: &Attempt, judgement: &Judgement, incomer: &Incomer) {
     let endpoint = attempt.endpoint();
     if endpoint.vitals.skipped_models.skip(model, attempt.cluster().clock.now()) {
         let model = endpoint.shown(model);
-        info!(endpoint = endpoint.name(), model, "endpoint does not have the model");
+        let client = incomer.client.as_deref();
+        info!(endpoint = endpoint.name(), model, client, "endpoint does not have the model");
     }
 }
 
