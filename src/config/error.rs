@@ -9,6 +9,8 @@ use std::fmt::{self, Write as _};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use crate::text::is_obeyed_or_unseen;
+
 /// Problems shown of one file; the rest is counted.
 const PROBLEMS_SHOWN_MAX: usize = 20;
 
@@ -105,22 +107,17 @@ pub(super) fn nearest<'k>(text: &str, candidates: impl Iterator<Item = &'k str>)
         .map(|(_, known)| known)
 }
 
-/// Text from outside, fit for a terminal: a control character is shown, not obeyed.
+/// Text from outside, fit for a terminal: a control character is shown, not obeyed, and so is one that can't be seen.
 pub fn printable(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
-        if c.is_control() || is_invisible(c) {
+        if is_obeyed_or_unseen(c) {
             shown.extend(c.escape_unicode());
         } else {
             shown.push(c);
         }
     }
     shown
-}
-
-/// Characters of no width, and those that turn the direction of the text around them.
-fn is_invisible(c: char) -> bool {
-    matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
 impl fmt::Display for Fault {

@@ -97,6 +97,36 @@ impl fmt::Debug for EndpointId {
 mod tests {
     use super::*;
 
+    /// Compiles only while `Secret` has none of the traits: with one, two candidates would fit.
+    macro_rules! assert_lacks {
+        ($($lacking:path),*) => {$({
+            trait Candidate<Which> {
+                fn fits() {}
+            }
+            impl<T: ?Sized> Candidate<u8> for T {}
+            impl<T: ?Sized + $lacking> Candidate<u16> for T {}
+            <Secret as Candidate<_>>::fits();
+        })*};
+    }
+
+    #[test]
+    fn no_trait_gives_a_secret_away() {
+        assert_lacks!(
+            fmt::Display,
+            fmt::LowerHex,
+            ToString,
+            serde::Serialize,
+            std::ops::Deref,
+            AsRef<str>,
+            AsRef<[u8]>,
+            std::borrow::Borrow<str>,
+            Into<String>,
+            std::hash::Hash,
+            PartialOrd,
+            Copy
+        );
+    }
+
     #[test]
     fn debug_shows_nothing_of_a_secret() {
         let secret = Secret::new("sk-canary").unwrap();
