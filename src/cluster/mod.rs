@@ -3,6 +3,7 @@
 mod attempt;
 mod budget;
 mod choose;
+mod clients;
 mod endpoint;
 mod home;
 mod journal;
@@ -15,6 +16,7 @@ mod vitals;
 pub use attempt::Attempt;
 pub use budget::{RetryBudget, RetryPermit};
 pub use choose::{Choice, Wanted};
+pub use clients::{ClientCount, Clients};
 pub use endpoint::Endpoint;
 pub use journal::{Journal, Record, Source};
 pub use roster::{BuildError, Roster};
@@ -42,6 +44,8 @@ pub struct Cluster {
     pub journal: Journal,
     /// What may be sent again after a failure that cost work.
     pub retries: RetryBudget,
+    /// The clients that have a token.
+    pub clients: Clients,
     settings: ArcSwap<ClusterSettings>,
     roster: ArcSwap<Roster>,
     moved: MovedSessions,
@@ -60,6 +64,7 @@ impl Cluster {
             clock,
             journal: Journal::default(),
             retries: RetryBudget::default(),
+            clients: Clients::new(&settings),
             settings: ArcSwap::from_pointee(settings),
             roster: ArcSwap::from_pointee(roster),
             moved: MovedSessions::default(),
@@ -78,6 +83,7 @@ impl Cluster {
             self.command(endpoint, command);
         }
         let roster = Arc::new(roster);
+        self.clients.take_up(&settings);
         self.settings.store(Arc::new(settings));
         let old = self.roster.swap(roster.clone());
         for endpoint in roster.renamed_since(&old) {

@@ -19,7 +19,7 @@ use crate::exchange::{
     ByHead, Call, Cooling, ErrorText, Head, Judgement, apply_cooldown, failed_connect, judge_error_body,
     judge_lost, judge_timeout,
 };
-use crate::upstream::{AnswerBody, Connection, ReplayBody, Returned, SendError, with_causes};
+use crate::upstream::{AnswerBody, Connection, Draft, ReplayBody, Returned, SendError, with_causes};
 
 /// The most of an answer that is read.
 const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -200,8 +200,8 @@ impl Check {
                 (Method::POST, chat::target(protocol), ReplayBody::new(vec![Bytes::from(body)]))
             }
         };
-        let request = endpoint.origin.request(method, &target, headers, body);
-        connection.send(request, self.attempt.stamp()).await
+        let draft = Draft { method, target: &target, headers, body };
+        connection.send(draft, self.attempt.stamp()).await
     }
 
     async fn judge(&self, response: Response<AnswerBody>, connection: Returned, code: &str) -> Meaning {

@@ -155,7 +155,8 @@ async fn open(endpoint: Arc<Endpoint>, count: usize) -> (Key, Came) {
     let gate = endpoint.admission();
     for _ in 0..count {
         if let Err(error) = endpoint.origin.warm(&gate).await {
-            debug!(endpoint = endpoint.name(), %error, "no connection could be opened ahead of need");
+            let error = endpoint.shown(&error.to_string());
+            debug!(endpoint = endpoint.name(), error, "no connection could be opened ahead of need");
             return (key(&endpoint), Came::NotAll);
         }
         debug!(endpoint = endpoint.name(), "a connection was opened ahead of need");

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hyper::http::header::{CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use hyper::http::header::{CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use hyper::{Response, StatusCode};
 use serde_json::json;
 
@@ -190,6 +190,10 @@ impl OwnAnswer {
                 headers.insert("x-should-retry", HeaderValue::from_static("true"));
                 headers.insert(RETRY_AFTER, HeaderValue::from(whole_secs(wait)));
             }
+        }
+        if self.code == ErrorCode::Unauthorized {
+            // RFC 9110 §11.6.1: a 401 says how to do better; RFC 6750 §3: with a parameter at least.
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"qcc\""));
         }
         if self.code == ErrorCode::UpgradeRequired {
             // RFC 9110 §15.5.22: the answer names what is spoken here.

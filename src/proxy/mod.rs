@@ -4,6 +4,7 @@
 mod answers;
 mod attempts;
 mod beginning;
+mod clients;
 mod connection;
 mod exchange;
 mod framing;
@@ -28,17 +29,19 @@ use hyper::body::Incoming;
 use hyper::{Request, Response};
 
 use crate::cluster::Cluster;
+use crate::exchange::Call;
 use outgoing::OutgoingBody;
 
 /// A proxy in front of a cluster.
 pub struct Proxy {
     cluster: Arc<Cluster>,
+    refusals: clients::Refusals,
 }
 
 impl Proxy {
     /// A proxy in front of this cluster.
     pub fn new(cluster: Arc<Cluster>) -> Arc<Self> {
-        Arc::new(Self { cluster })
+        Arc::new(Self { cluster, refusals: clients::Refusals::default() })
     }
 
     /// Answers one request.
@@ -51,15 +54,18 @@ impl Proxy {
             return answer;
         }
         let path = request.uri().path().to_owned();
-        if let Err(refusal) = guard::authorise(request.headers(), &settings) {
-            return refusal.into_response(&path);
-        }
+        let client = match clients::let_in(request.headers(), &settings, &self.cluster, &self.refusals) {
+            Ok(client) => client,
+            Err(refusal) => return refusal.into_response(&path),
+        };
         if let Some(answer) = local::answer(&request) {
             return answer;
         }
-        match request::Incomer::read(request, &settings).await {
+        let answer = match request::Incomer::read(request, client.clone(), &settings).await {
             Ok(incomer) => self.serve(incomer, &settings).await,
             Err(refusal) => refusal.into_response(&path),
-        }
+        };
+        clients::log_answer(client.as_deref(), Call::of_path(&path), &answer);
+        answer
     }
 }

@@ -1,5 +1,6 @@
 //! A request as it came in, held so that it can be sent again.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -23,6 +24,8 @@ const LIGHT_ANSWER_WITHIN: Duration = Duration::from_secs(30);
 
 /// A client's request, read to its end.
 pub struct Incomer {
+    /// The name of the token that it came with.
+    pub client: Option<Arc<str>>,
     /// Its method.
     pub method: Method,
     /// Its path and query, byte for byte.
@@ -46,7 +49,11 @@ impl Incomer {
     ///
     /// # Errors
     /// The answer to a body that is too large, stops coming, or is malformed.
-    pub async fn read(request: Request<Incoming>, settings: &ClusterSettings) -> Result<Self, OwnAnswer> {
+    pub async fn read(
+        request: Request<Incoming>,
+        client: Option<Arc<str>>,
+        settings: &ClusterSettings,
+    ) -> Result<Self, OwnAnswer> {
         let (parts, body) = request.into_parts();
         let target = parts.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
         let call = Call::of_path(target.path()).ok_or_else(OwnAnswer::not_found)?;
@@ -57,6 +64,7 @@ impl Incomer {
         let whole = body.contiguous();
         let (facts, clues) = RequestFacts::with_clues(&whole);
         Ok(Self {
+            client,
             facts,
             session: clues.session(&parts.headers),
             protocol,

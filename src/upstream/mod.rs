@@ -2,8 +2,7 @@
 //! that makes a request head. Proxy and prober both go through it.
 //!
 //! ```text
-//! Origin ── head                 the request's head
-//!        ├─ pool                 connections kept
+//! Origin ── pool ─ head          connections kept, and the head of what is sent on them
 //!        ├─ connect              new ones: look-up, race, tunnel, TLS
 //!        └─ connection           one exchange
 //!             ├─ http1 ─ wire    the check before the first byte
@@ -28,19 +27,19 @@ pub use answer::{AnswerBody, BodyError, with_causes};
 pub use body::ReplayBody;
 pub use connect::{ConnectError, Egress, ProxyFault};
 pub use connection::{Connection, Returned, SendError, Unsent};
-pub use head::strip_hop_by_hop;
+pub use head::{Draft, strip_hop_by_hop};
 pub use wire::Admission;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use hyper::http::HeaderValue;
 use hyper::http::uri::Authority;
-use hyper::http::{HeaderName, HeaderValue};
 use tokio::time::timeout;
 
 use crate::config::{AuthForm, BaseUrl, Secret};
 use connect::{Application, Connector};
-use head::Hop;
+use head::{HeadWriter, Hop};
 use http1::Http1;
 use http2::Http2;
 use pool::Pool;
@@ -49,10 +48,7 @@ use wire::History;
 
 /// Where an endpoint is, how it is authorised, and the connections to it.
 pub struct Origin {
-    host: HeaderValue,
     authority: Authority,
-    credentials: Vec<(HeaderName, HeaderValue)>,
-    hop: Hop,
     connector: Connector,
     pool: Arc<Pool>,
     /// Whether a connection may serve several requests: as the last one did, or could.
@@ -90,14 +86,12 @@ impl Origin {
         let host = HeaderValue::from_str(base_url.authority()).map_err(|_| unusable())?;
         let authority = base_url.authority().parse().map_err(|_| unusable())?;
         let connector = Connector::new(base_url, egress)?;
+        let head = HeadWriter::new(host, key, auth, Hop::new(base_url, egress.proxy()));
         Ok(Self {
-            host,
             authority,
-            credentials: head::credentials(key, auth),
-            hop: Hop::new(base_url, egress.proxy()),
             shares: AtomicBool::new(connector.negotiates()),
             connector,
-            pool: Arc::default(),
+            pool: Arc::new(Pool::new(head)),
             turns: Turns::default(),
             places: Arc::new(AtomicUsize::new(http2::STREAMS_MAX)),
         })
@@ -142,7 +136,7 @@ impl Origin {
         self.shares.store(application == Application::Http2, Ordering::Relaxed);
         match application {
             Application::Http1 => {
-                let connection = Http1::open(stream, gate.clone(), self.hop.reader()).await?;
+                let connection = Http1::open(stream, gate.clone(), self.pool.head.reader()).await?;
                 Ok(Connection::http1(connection, History::New, &self.pool))
             }
             Application::Http2 => {
