@@ -49,6 +49,10 @@ pub(super) static CLUSTER: Group = Group {
         key("max_body", Form::Size, Toml("\"64 MiB\""),
             "Largest body of a request, kept in memory until an endpoint has answered. Above what the \
              Messages API takes (32 MB), so that it is the endpoint that refuses."),
+        key("max_bodies", Form::Size, Toml("\"512 MiB\""),
+            "Most memory for the bodies of all requests under way, at least `max_body`. A request that finds no room \
+             waits for `queue_timeout` at most and is then told to come back. Enough for a thousand usual requests, \
+             or eight of the largest."),
         key("max_attempts", Form::Count { min: 1, max: 32 }, Toml("4"),
             "Most endpoints that one request is sent to. More would only prolong an outage that four \
              endpoints share."),

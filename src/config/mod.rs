@@ -36,7 +36,7 @@ mod template;
 mod tests;
 mod values;
 
-pub use base_url::{BaseUrl, Scheme};
+pub use base_url::{BASE_URL_BYTES_MAX, BaseUrl, Scheme};
 pub use ca_file::CaFile;
 pub use choices::{AuthForm, Billing, Protocol, RetryAmbiguous};
 pub use client_token::ClientToken;

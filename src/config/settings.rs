@@ -41,6 +41,8 @@ pub struct ClusterSettings {
     pub drain_timeout: Duration,
     /// 1 KiB to 1 GiB.
     pub max_body_bytes: u64,
+    /// `max_body_bytes` to 1 GiB.
+    pub max_bodies_bytes: u64,
     /// 1 to 32.
     pub max_attempts: u32,
     pub commit_after: Duration,

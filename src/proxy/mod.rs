@@ -4,6 +4,8 @@
 mod answers;
 mod attempts;
 mod beginning;
+mod bodies;
+mod body;
 mod clients;
 mod connection;
 mod exchange;
@@ -11,16 +13,19 @@ mod framing;
 mod give_up;
 mod guard;
 mod held;
+mod host;
+mod idle;
 mod listen;
 mod local;
 mod outgoing;
 mod relay;
 mod request;
 mod rewound;
+mod target;
 
 pub use connection::serve_connection;
 pub use framing::{Follower, Stop};
-pub use guard::is_addressed_to;
+pub use host::is_addressed_to;
 pub use listen::serve;
 
 use std::sync::Arc;
@@ -30,18 +35,20 @@ use hyper::{Request, Response};
 
 use crate::cluster::Cluster;
 use crate::exchange::Call;
+use bodies::BodyRoom;
 use outgoing::OutgoingBody;
 
 /// A proxy in front of a cluster.
 pub struct Proxy {
     cluster: Arc<Cluster>,
+    bodies: Arc<BodyRoom>,
     refusals: clients::Refusals,
 }
 
 impl Proxy {
     /// A proxy in front of this cluster.
     pub fn new(cluster: Arc<Cluster>) -> Arc<Self> {
-        Arc::new(Self { cluster, refusals: clients::Refusals::default() })
+        Arc::new(Self { cluster, bodies: Arc::default(), refusals: clients::Refusals::default() })
     }
 
     /// Answers one request.
@@ -61,7 +68,7 @@ impl Proxy {
         if let Some(answer) = local::answer(&request) {
             return answer;
         }
-        let answer = match request::Incomer::read(request, client.clone(), &settings).await {
+        let answer = match request::Incomer::read(request, client.clone(), &self.bodies, &settings).await {
             Ok(incomer) => self.serve(incomer, &settings).await,
             Err(refusal) => refusal.into_response(&path),
         };

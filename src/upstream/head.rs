@@ -7,32 +7,43 @@ use hyper::http::uri::{Authority, PathAndQuery, Scheme};
 use hyper::{Method, Request, Uri, Version};
 use zeroize::Zeroizing;
 
-use super::ReplayBody;
-use crate::config::{AuthForm, BaseUrl, ProxyUrl, Secret};
+use super::{ReplayBody, via};
+use crate::config::{AuthForm, BASE_URL_BYTES_MAX, BaseUrl, ProxyUrl, Secret};
 
-/// RFC 9110 §7.6.1, with the older names that intermediaries still use.
-const HOP_BY_HOP: [HeaderName; 6] = [
+/// RFC 9110 §7.6.1, with the older names that intermediaries still use. Trailers are never passed on, so that
+/// announcing them would be wrong as well.
+const HOP_BY_HOP: [HeaderName; 9] = [
     header::CONNECTION,
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-connection"),
+    header::PROXY_AUTHENTICATE,
+    HeaderName::from_static("proxy-authentication-info"),
     header::TE,
+    header::TRAILER,
     header::TRANSFER_ENCODING,
     header::UPGRADE,
 ];
 
 /// What a client sends that is not for the upstream: its credentials, where it came from, and what is
 /// written anew for each exchange.
-const NOT_FORWARDED: [HeaderName; 9] = [
+const NOT_FORWARDED: [HeaderName; 8] = [
     header::HOST,
     header::CONTENT_LENGTH,
     header::EXPECT,
-    header::TRAILER,
     header::COOKIE,
     header::FORWARDED,
     header::AUTHORIZATION,
     X_API_KEY,
     header::REFERER,
 ];
+
+/// The longest target of a client's request that may go up, in bytes. RFC 9112 §3 asks for 8,000 at least, and
+/// servers seldom take more than 16 KiB.
+pub const TARGET_BYTES_MAX: usize = 16 * 1024;
+/// What `http::Uri` holds at most, in bytes.
+const URI_BYTES_MAX: usize = u16::MAX as usize - 1;
+// The prefix is a scheme, a host with a port and a path, all bounded by the configuration.
+const _: () = assert!(BASE_URL_BYTES_MAX + TARGET_BYTES_MAX <= URI_BYTES_MAX);
 
 const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
@@ -88,6 +99,9 @@ impl HeadWriter {
         if let Some(value) = &self.hop.authorization {
             headers.insert(header::PROXY_AUTHORIZATION, value.clone());
         }
+        if self.hop.may_lead_back {
+            via::leave_mark(&mut headers);
+        }
 
         let mut request = Request::new(body);
         *request.method_mut() = method;
@@ -102,7 +116,7 @@ impl HeadWriter {
         if prefix.is_empty() {
             return Uri::from(target.clone());
         }
-        // The two were valid apart, and a prefix has neither query nor fragment.
+        // The two were valid apart, a prefix has neither query nor fragment, and both together are short enough.
         Uri::try_from(format!("{prefix}{target}")).unwrap_or_default()
     }
 }
@@ -117,14 +131,18 @@ pub(super) struct Hop {
     authorization: Option<HeaderValue>,
     /// The proxy's `host:port`.
     reader: Option<Arc<str>>,
+    /// Whether it could be this program: it serves no TLS.
+    may_lead_back: bool,
 }
 
 impl Hop {
     pub(super) fn new(base_url: &BaseUrl, proxy: Option<&ProxyUrl>) -> Self {
         let path = base_url.path_prefix();
-        match proxy.filter(|_| !base_url.is_https()) {
-            None => Self { target_prefix: path.to_owned(), authorization: None, reader: None },
+        let may_lead_back = !base_url.is_https();
+        match proxy.filter(|_| may_lead_back) {
+            None => Self { target_prefix: path.to_owned(), authorization: None, reader: None, may_lead_back },
             Some(proxy) => Self {
+                may_lead_back,
                 target_prefix: format!("http://{}{path}", base_url.authority()),
                 authorization: proxy_authorization(proxy),
                 reader: Some(proxy.to_string().into()),

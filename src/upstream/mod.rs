@@ -21,13 +21,15 @@ mod pool;
 #[cfg(test)]
 mod tests;
 mod turns;
+mod via;
 mod wire;
 
 pub use answer::{AnswerBody, BodyError, with_causes};
 pub use body::ReplayBody;
 pub use connect::{ConnectError, Egress, ProxyFault};
 pub use connection::{Connection, Returned, SendError, Unsent};
-pub use head::{Draft, strip_hop_by_hop};
+pub use head::{Draft, TARGET_BYTES_MAX, strip_hop_by_hop};
+pub use via::has_passed_here;
 pub use wire::Admission;
 
 use std::sync::Arc;

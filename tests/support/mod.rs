@@ -15,6 +15,7 @@ pub mod llm;
 pub mod process;
 pub mod proxy;
 pub mod recorded;
+pub mod recorder;
 pub mod tls;
 pub mod upstream;
 
@@ -25,6 +26,7 @@ pub use gate::Gate;
 pub use http2::Http2Upstream;
 pub use proxy::Qcc;
 pub use recorded::Recorded;
+pub use recorder::Recorder;
 pub use upstream::Upstream;
 
 use std::future::Future;

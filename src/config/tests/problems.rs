@@ -114,6 +114,8 @@ fn numbers_and_durations_have_limits() {
         "max_body = 1023",
         "max_body = \"2 GiB\"",
         "max_body = -1",
+        "max_bodies = \"63 MiB\"",
+        "max_body = \"1 GiB\"",
         "health.check_model = \"\"",
         "health = { backoff_base = \"10s\", backoff_max = \"9s\" }",
     ] {
