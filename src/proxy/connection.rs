@@ -28,6 +28,7 @@ where
 {
     let header_timeout = proxy.cluster.settings().timeouts.client_header;
     let begun = tokio::select! {
+        biased;
         begun = timeout(header_timeout, beginning(&mut stream)) => begun,
         // Nothing came on it: clients open connections ahead of need, and a drain must not wait for those.
         () = async { drop(stop.wait_for(|stop| *stop).await) } => return,
@@ -79,6 +80,7 @@ async fn until_stopped<C: Future>(
     let mut connection = pin!(connection);
     let stopped = async { drop(stop.wait_for(|stop| *stop).await) };
     tokio::select! {
+        biased;
         output = connection.as_mut() => return output,
         () = stopped => finish(connection.as_mut()),
     }
