@@ -17,6 +17,8 @@ const CANCELLED_WITHIN: Duration = Duration::from_millis(250);
 pub const CLIENT_LATENCY: Duration = Duration::from_millis(2);
 /// The longest that a refusal's words are waited for, and the way of the answer.
 const HEEDED_WITHIN: Duration = Duration::from_millis(1_000);
+/// The longest that a check takes, and the way of its answer.
+const CHECKED_WITHIN: Duration = Duration::from_millis(5_500);
 /// The budget counts over 10 s, by seconds, and a repetition is written a little after it is taken.
 const CHARGED_WINDOW: Duration = Duration::from_secs(8);
 const REQUESTS_WINDOW: Duration = Duration::from_secs(12);
@@ -152,11 +154,14 @@ impl State {
             self.violated(format_args!("bills: a check was sent to {name}: {line}"));
         }
         let is_chat = line.starts_with("POST");
-        let lacks_list = self.places[place].has_denied_list;
+        // Another check may be under way when the first one is told.
+        let denied_at = self.places[place].denied_list_at;
+        let (lacks_list, lacks_long) =
+            (denied_at.is_some(), denied_at.is_some_and(|at| at.elapsed() > CHECKED_WITHIN));
         let named = if word.state == Health::Recovering { word.method } else { Some(CheckMethod::ModelList) };
         let fits = match named {
             Some(CheckMethod::Chat) | None => is_chat,
-            Some(CheckMethod::ModelList) => is_chat == lacks_list,
+            Some(CheckMethod::ModelList) => if is_chat { lacks_list } else { !lacks_long },
             Some(CheckMethod::Network) => !is_chat,
         };
         if !fits {
@@ -170,7 +175,8 @@ impl State {
             return self.violated(format_args!("request {request} was never made"));
         };
         let before = entry.exchanges.clone();
-        let (is_light, is_done) = (matches!(entry.ask, Ask::Count | Ask::Models), entry.is_done);
+        let is_light = matches!(entry.ask, Ask::Count | Ask::Models);
+        let was_told = entry.is_done && entry.left_at.is_none();
         let gone = entry.left_at.is_some_and(|at| at.elapsed() > CLIENT_LATENCY + CANCELLED_WITHIN);
         let place = self.ledger.exchanges[number].place;
         if before.iter().any(|&earlier| self.ledger.exchanges[earlier].place == place) {
@@ -179,7 +185,7 @@ impl State {
         if before.len() >= self.rules.max_attempts {
             self.violated(format_args!("attempts: request {request} was sent {} times", before.len() + 1));
         }
-        if gone || is_done {
+        if gone || was_told {
             self.violated(format_args!("gone: request {request} is sent, and nobody waits for it"));
         }
         if let Some(&last) = before.last() {
@@ -224,7 +230,12 @@ impl State {
     /// An upstream has all of a request. Says what becomes of it, in how many words and at which pace.
     pub fn accept(&mut self, place: usize, number: usize, ask: &Ask) -> (Plan, usize, Duration) {
         let mood = if self.is_calm { crate::mood::Mood::Good } else { self.places[place].mood };
-        let plan = mood.plan(&mut self.dice);
+        let plan = match (mood.plan(&mut self.dice), ask) {
+            // What has no events.
+            (Plan::ErrorEvent(_) | Plan::Unfinished(_), Ask::Whole | Ask::Count | Ask::Models) => Plan::Good,
+            (Plan::ErrorEvent(_) | Plan::Unfinished(_), Ask::ListCheck | Ask::ChatCheck(_)) => Plan::Good,
+            (plan, _) => plan,
+        };
         let words = self.dice.usize(1..12);
         let pace_ms = match plan {
             Plan::Slow => self.dice.u64(50..400),
@@ -239,8 +250,10 @@ impl State {
         exchange.ask = Some(ask.clone());
         let (epoch, weight) = (exchange.epoch, plan.weight());
         self.allow_weight(place, epoch, weight);
-        if *ask == Ask::ListCheck && !self.places[place].has_model_list && weight < 15 {
-            self.places[place].has_denied_list = true;
+        // A page says so too.
+        let denies_list = !self.places[place].has_model_list || plan == Plan::Page;
+        if *ask == Ask::ListCheck && denies_list && weight < 15 {
+            self.places[place].denied_list_at.get_or_insert(Instant::now());
         }
         (plan, words, Duration::from_millis(pace_ms))
     }
@@ -324,7 +337,12 @@ impl State {
             return;
         }
         let number = header(head, "x-sim-exchange").and_then(|number| number.parse::<usize>().ok());
-        let Some(number) = number.filter(|number| exchanges.last() == Some(number)) else {
+        // The last answer that there was, be it that the request was sent on in vain.
+        let is_shown = |number: &usize| {
+            let is_error = !(200..300).contains(status);
+            exchanges.last() == Some(number) || (exchanges.contains(number) && is_error)
+        };
+        let Some(number) = number.filter(is_shown) else {
             return self.violated(format_args!("reply: request {request} got an answer of {number:?}"));
         };
         let exchange = &self.ledger.exchanges[number];

@@ -16,7 +16,7 @@ use qcc::prober;
 use qcc::proxy::Proxy;
 use qcc_fsm::{Admin as Will, State as Health};
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::answers::Ask;
@@ -28,6 +28,9 @@ use crate::world::{self, Outcome, Place};
 
 /// Longer than any request can take here.
 const REQUESTS_WITHIN: Duration = Duration::from_secs(300);
+
+/// Less than a trial's pause, so that no change of the word goes unseen.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// Runs the world of this seed to its end.
 pub fn run(seed: u64, shape: Shape) -> Outcome {
@@ -52,7 +55,8 @@ struct Run {
     admin: Admin,
     door: Door,
     clients: JoinSet<()>,
-    prober: tokio::task::JoinHandle<()>,
+    prober: JoinHandle<()>,
+    watcher: JoinHandle<()>,
 }
 
 impl Run {
@@ -70,9 +74,10 @@ impl Run {
         let door = Door { proxy: Proxy::new(cluster.clone()), stop: stopped.clone() };
         prober::start_round(&cluster).await;
         let prober = prober::spawn(cluster.clone(), stopped);
+        let watcher = tokio::spawn(watch());
         let clients = scene.errands(&mut dice).into_iter();
         let clients = clients.map(|errands| client::run(door.clone(), errands)).collect();
-        Self { dice, scene, cluster, admin, door, clients, prober }
+        Self { dice, scene, cluster, admin, door, clients, prober, watcher }
     }
 
     async fn to_its_end(mut self) -> Outcome {
@@ -80,7 +85,7 @@ impl Run {
         while Instant::now() < over {
             sleep(Duration::from_millis(self.dice.u64(50..3_000))).await;
             self.something_happens().await;
-            self.look();
+            look();
         }
         self.faults_stop().await;
         self.everything_comes_back().await;
@@ -88,12 +93,6 @@ impl Run {
         world::end()
     }
 
-    fn look(&self) {
-        world::with(|state| {
-            state.look();
-            state.check_ledger();
-        });
-    }
 
     async fn something_happens(&mut self) {
         match self.dice.u8(..20) {
@@ -272,7 +271,7 @@ impl Run {
         let deadline = Instant::now() + longest + self.scene.comes_back_within();
         while Instant::now() < deadline {
             sleep(Duration::from_millis(500)).await;
-            self.look();
+            look();
             let missing = self.missing(&names);
             if missing.is_empty() {
                 break;
@@ -319,6 +318,7 @@ impl Run {
         self.admin.stop.send_replace(true);
         sleep(Duration::from_secs(20)).await;
         let _ = self.prober.await;
+        self.watcher.abort();
         let told = self.cluster.journal.records().len();
         world::with(|state| {
             state.look();
@@ -337,6 +337,21 @@ impl Run {
             }
             wrong.into_iter().for_each(|wrong| state.violated(wrong));
         });
+    }
+}
+
+fn look() {
+    world::with(|state| {
+        state.look();
+        state.check_ledger();
+    });
+}
+
+/// Looks between events too: a trial that is given back is nobody's news.
+async fn watch() {
+    loop {
+        sleep(LOOK_EVERY).await;
+        look();
     }
 }
 
@@ -359,7 +374,7 @@ fn add_places(scene: &Scene) {
                 key: endpoint.key(),
                 is_per_request: endpoint.is_per_request,
                 has_model_list: endpoint.has_model_list,
-                has_denied_list: false,
+                denied_list_at: None,
                 mood: Mood::Good,
                 latency: Duration::from_millis(endpoint.latency_ms),
                 closes_idle_after: None,

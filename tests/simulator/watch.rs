@@ -25,6 +25,8 @@ pub struct Seen {
     /// Those of the trial under way.
     of_this_trial: Vec<usize>,
     early: Option<Early>,
+    /// The epoch of the last trial that passed.
+    passed_from: Option<u32>,
     last_early: Option<Tick>,
     is_listed: bool,
     pub is_being_reset: bool,
@@ -73,6 +75,7 @@ impl State {
                     passes: 0,
                     of_this_trial: Vec::new(),
                     early: None,
+                    passed_from: None,
                     last_early: None,
                     is_listed: true,
                     is_being_reset: false,
@@ -144,9 +147,13 @@ impl State {
                 if seen.passes < rules.success_threshold {
                     wrong.push(format!("S3: it is back after {} passed trials", seen.passes));
                 }
-                // The trial's ticket goes on in the new epoch.
+            }
+            let has_passed = word.passes > before.passes || (was, is) == (Health::Recovering, Health::Healthy);
+            if has_passed && before.trial {
+                // The trial's ticket goes on in the epoch that its pass began.
                 let of_trial = seen.weights.get(&before.epoch.get()).copied().unwrap_or(0);
-                *seen.weights.entry(word.epoch.get()).or_default() += of_trial;
+                seen.passed_from = Some(before.epoch.get());
+                *seen.weights.entry(before.epoch.get() + 1).or_default() += of_trial;
             }
             if word.trial && word.epoch != before.epoch {
                 wrong.extend(seen.claim(&before, &word, now));
@@ -194,8 +201,7 @@ impl State {
     pub fn allow_weight(&mut self, place: usize, epoch: u32, weight: u32) {
         if let Some(seen) = &mut self.places[place].seen {
             *seen.weights.entry(epoch).or_default() += weight;
-            // What moved a state goes on in the epoch after it.
-            if seen.word.epoch.get() == epoch + 1 && seen.word.state == Health::Healthy {
+            if seen.passed_from == Some(epoch) {
                 *seen.weights.entry(epoch + 1).or_default() += weight;
             }
         }
@@ -255,11 +261,13 @@ impl Seen {
         if before.state == Health::Unhealthy {
             (self.passes, self.trials) = (0, Vec::new());
         }
-        if before.trial && !before.deadline.is_due(now) && before.admin == Admin::Active {
+        let is_next = word.epoch.get() == before.epoch.get() + 1;
+        if before.trial && is_next && !before.deadline.is_due(now) && before.admin == Admin::Active {
             wrong.push("S1: a second trial was claimed beside the first".to_owned());
         }
-        // Seen later than it was claimed, so what looks early was.
-        if before.admin == Admin::Active && !before.deadline.is_due(now) && !before.trial {
+        // Seen later than it was claimed, so what looks early was. Who waits may have it in the moment in which
+        // it is given back, which is a second before it is due.
+        if before.admin == Admin::Active && !before.deadline.is_due(now) && !(before.trial && is_next) {
             self.early = Some(Early { epoch: word.epoch.get() });
             if before.cause.is_some_and(Cause::is_decisive) {
                 wrong.push("S5: a refused key is tried before the deadline".to_owned());

@@ -56,7 +56,8 @@ pub struct Place {
     pub key: String,
     pub is_per_request: bool,
     pub has_model_list: bool,
-    pub has_denied_list: bool,
+    /// When it first said that it has no list of models.
+    pub denied_list_at: Option<Instant>,
     pub mood: Mood,
     pub latency: Duration,
     pub closes_idle_after: Option<Duration>,
