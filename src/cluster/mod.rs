@@ -32,6 +32,7 @@ use tokio::sync::Notify;
 
 use crate::clock::Clock;
 use crate::config::ClusterSettings;
+use crate::upstream::{Network, Tcp};
 use moved::MovedSessions;
 
 /// A cluster: its current endpoints, what happened to them, and a bell that rings when something did.
@@ -46,6 +47,7 @@ pub struct Cluster {
     pub retries: RetryBudget,
     /// The clients that have a token.
     pub clients: Clients,
+    network: Arc<dyn Network>,
     settings: ArcSwap<ClusterSettings>,
     roster: ArcSwap<Roster>,
     moved: MovedSessions,
@@ -58,8 +60,21 @@ impl Cluster {
     /// # Errors
     /// When an endpoint's origin can't be set up.
     pub fn new(settings: ClusterSettings, clock: Clock) -> Result<Arc<Self>, BuildError> {
-        let roster = Roster::build(&settings, clock, None)?;
+        Self::over(Arc::new(Tcp), settings, clock)
+    }
+
+    /// The same over another network than TCP.
+    ///
+    /// # Errors
+    /// As for [`Cluster::new`].
+    pub fn over(
+        network: Arc<dyn Network>,
+        settings: ClusterSettings,
+        clock: Clock,
+    ) -> Result<Arc<Self>, BuildError> {
+        let roster = Roster::build(&settings, &network, clock, None)?;
         Ok(Arc::new(Self {
+            network,
             name: settings.name.clone(),
             clock,
             journal: Journal::default(),
@@ -78,7 +93,7 @@ impl Cluster {
     /// # Errors
     /// As for [`Cluster::new`]; the old endpoints stay then.
     pub fn reload(&self, settings: ClusterSettings) -> Result<(), BuildError> {
-        let roster = Roster::build(&settings, self.clock, Some(&self.roster.load()))?;
+        let roster = Roster::build(&settings, &self.network, self.clock, Some(&self.roster.load()))?;
         for (endpoint, command) in roster.commands() {
             self.command(endpoint, command);
         }

@@ -26,7 +26,9 @@ mod wire;
 
 pub use answer::{AnswerBody, BodyError, with_causes};
 pub use body::ReplayBody;
-pub use connect::{ConnectError, Egress, ProxyFault};
+pub use connect::{
+    ConnectError, Connecting, Egress, Network, Pending, ProxyFault, Socket, Tcp, Transport, Unconnected,
+};
 pub use connection::{Connection, Returned, SendError, Unsent};
 pub use head::{Draft, TARGET_BYTES_MAX, strip_hop_by_hop};
 pub use via::has_passed_here;

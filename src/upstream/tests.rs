@@ -47,7 +47,8 @@ fn origin(upstream: SocketAddr) -> Origin {
     let settings = parse_str(&text, "f".as_ref(), &Environment::closed([])).unwrap();
     let cluster = settings.cluster(None).unwrap();
     let endpoint = &cluster.endpoints[0];
-    Origin::new(&endpoint.base_url, &endpoint.api_key, endpoint.auth, &Egress::new(cluster)).unwrap()
+    Origin::new(&endpoint.base_url, &endpoint.api_key, endpoint.auth, &Egress::new(Arc::new(Tcp), cluster))
+        .unwrap()
 }
 
 async fn http2(stream: Stream, gate: Arc<dyn Admission>) -> Arc<Http2> {
@@ -205,7 +206,7 @@ impl OneAtATime {
 async fn a_stream_that_waited_for_its_turn_is_not_sent_whole_once_the_endpoint_has_left() {
     let OneAtATime { address, answer, mut wholes } = OneAtATime::start().await;
     let service = Service::running();
-    let stream = Stream::Plain(tokio::net::TcpStream::connect(address).await.unwrap());
+    let stream = Stream::Plain(Socket::Tcp(tokio::net::TcpStream::connect(address).await.unwrap()));
     let connection = http2(stream, service.clone()).await;
     let origin = origin(address);
     let (first, second) = (connection.place_of_opener(), connection.place_of_opener());
@@ -230,7 +231,7 @@ async fn a_stream_that_waited_for_its_turn_is_not_sent_whole_once_the_endpoint_h
 async fn a_stream_that_waited_for_its_turn_is_not_sent_whole_once_its_client_has_left() {
     let mut server = OneAtATime::start().await;
     let service = Service::running();
-    let stream = Stream::Plain(tokio::net::TcpStream::connect(server.address).await.unwrap());
+    let stream = Stream::Plain(Socket::Tcp(tokio::net::TcpStream::connect(server.address).await.unwrap()));
     let connection = http2(stream, service.clone()).await;
     let origin = origin(server.address);
     let (first, second) = (connection.place_of_opener(), connection.place_of_opener());
@@ -281,7 +282,7 @@ async fn an_http2_upstream_sends_no_more_than_a_window_ahead_of_its_client() {
             });
         }
     });
-    let stream = Stream::Plain(tokio::net::TcpStream::connect(address).await.unwrap());
+    let stream = Stream::Plain(Socket::Tcp(tokio::net::TcpStream::connect(address).await.unwrap()));
     let gate: Arc<dyn Admission> = Service::running();
     let connection = http2(stream, gate).await;
     let place = connection.place_of_opener();
