@@ -15,6 +15,8 @@ use crate::exchange::Call;
 pub enum ErrorCode {
     /// No endpoint can take the request.
     NoEndpoint,
+    /// This machine can't open a connection.
+    NoConnection,
     /// The request is not one that may be forwarded.
     BadRequest,
     /// It names a host that this is not.
@@ -40,6 +42,7 @@ impl ErrorCode {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::NoEndpoint => "no_endpoint",
+            Self::NoConnection => "no_connection",
             Self::BadRequest => "bad_request",
             Self::Misdirected => "misdirected",
             Self::ForeignOrigin => "foreign_origin",
@@ -131,6 +134,12 @@ impl OwnAnswer {
         Self { retry: Some(Retry::After(wait)), ..answer }
     }
 
+    /// This machine is short of something: a moment later it may do.
+    pub fn no_connection(message: String) -> Self {
+        let answer = Self::new(StatusCode::SERVICE_UNAVAILABLE, ErrorCode::NoConnection, message);
+        Self { retry: Some(Retry::After(Duration::from_secs(1))), ..answer }
+    }
+
     /// No endpoint, and waiting does not help.
     pub fn all_refused(message: String) -> Self {
         let answer = Self::new(StatusCode::FORBIDDEN, ErrorCode::NoEndpoint, message);
@@ -156,10 +165,7 @@ impl OwnAnswer {
 
     /// The answer in this protocol.
     pub fn in_protocol(mut self, protocol: Protocol) -> Response<OutgoingBody> {
-        if self.code == ErrorCode::NoEndpoint
-            && self.status == StatusCode::SERVICE_UNAVAILABLE
-            && protocol == Protocol::Anthropic
-        {
+        if self.is_overload() && protocol == Protocol::Anthropic {
             self.status = StatusCode::from_u16(OVERLOADED).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
         }
         let body = match protocol {
@@ -204,7 +210,7 @@ impl OwnAnswer {
     fn anthropic_type(&self) -> &'static str {
         match self.code {
             ErrorCode::NoEndpoint if self.status == StatusCode::FORBIDDEN => "permission_error",
-            ErrorCode::NoEndpoint => "overloaded_error",
+            ErrorCode::NoEndpoint | ErrorCode::NoConnection => "overloaded_error",
             ErrorCode::Unauthorized => "authentication_error",
             ErrorCode::BodyTooLarge => "request_too_large",
             ErrorCode::NotFound => "not_found_error",
@@ -220,7 +226,7 @@ impl OwnAnswer {
     fn openai_type(&self) -> &'static str {
         match self.code {
             ErrorCode::NoEndpoint if self.status == StatusCode::FORBIDDEN => "permission_error",
-            ErrorCode::NoEndpoint | ErrorCode::UpstreamLost => "server_error",
+            ErrorCode::NoEndpoint | ErrorCode::NoConnection | ErrorCode::UpstreamLost => "server_error",
             ErrorCode::Unauthorized => "authentication_error",
             ErrorCode::BadRequest
             | ErrorCode::Misdirected
@@ -233,8 +239,13 @@ impl OwnAnswer {
     }
 
     fn openai_code(&self) -> &'static str {
-        let is_overload = self.code == ErrorCode::NoEndpoint && self.status != StatusCode::FORBIDDEN;
-        if is_overload { "server_is_overloaded" } else { self.code.as_str() }
+        if self.is_overload() { "server_is_overloaded" } else { self.code.as_str() }
+    }
+
+    /// Whether its client does best to wait and come again.
+    fn is_overload(&self) -> bool {
+        matches!(self.code, ErrorCode::NoEndpoint | ErrorCode::NoConnection)
+            && self.status != StatusCode::FORBIDDEN
     }
 }
 

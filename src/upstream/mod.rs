@@ -168,6 +168,11 @@ impl Origin {
         self.pool.prune();
     }
 
+    /// Closes the connections that nobody uses.
+    pub fn close_idle(&self) {
+        self.pool.close_idle();
+    }
+
     /// How many requests could have a connection without a handshake; one that many share counts as one.
     pub fn connections_ready(&self) -> usize {
         self.pool.ready()

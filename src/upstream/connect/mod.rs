@@ -2,6 +2,7 @@
 
 mod egress;
 mod error;
+mod local;
 mod race;
 mod stream;
 mod tunnel;
@@ -11,15 +12,18 @@ pub use error::{ConnectError, ProxyFault};
 pub(super) use stream::{Application, Pending, Stream};
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
+use tracing::warn;
 
 use super::OriginError;
 use crate::config::{BaseUrl, ProxyUrl};
+use local::Whose;
 use tunnel::Tunnel;
 
 /// A peer that is gone without a word is noticed within a minute: a stream may be silent for minutes,
@@ -38,6 +42,7 @@ pub(super) struct Connector {
     tunnel: Option<Tunnel>,
     tls: Option<(TlsConnector, ServerName<'static>)>,
     limit: Duration,
+    is_short: AtomicBool,
 }
 
 impl Connector {
@@ -57,7 +62,7 @@ impl Connector {
         };
         let (host, limit) = (host.to_owned(), egress.connect_limit());
         let tunnel = proxy.as_ref().filter(|_| base_url.is_https()).map(|proxy| Tunnel::new(proxy, base_url));
-        Ok(Self { host, port, proxy, tunnel, tls, limit })
+        Ok(Self { host, port, proxy, tunnel, tls, limit, is_short: AtomicBool::new(false) })
     }
 
     /// The longest that a connection may take, from the look-up of the name to the end of the handshake.
@@ -72,11 +77,18 @@ impl Connector {
 
     /// A new connection. Sets no limit of its own.
     pub(super) async fn connect(&self) -> Result<Stream, ConnectError> {
-        let addresses = tokio::net::lookup_host((self.host.as_str(), self.port))
-            .await
-            .map_err(|error| self.failed(ConnectError::Lookup, ProxyFault::Lookup, error))?;
+        let addresses = match tokio::net::lookup_host((self.host.as_str(), self.port)).await {
+            Ok(addresses) => addresses,
+            Err(error) if Whose::of_lookup(&error) != Whose::Theirs => return Err(self.short(error)),
+            Err(error) => return Err(self.failed(ConnectError::Lookup, ProxyFault::Lookup, error)),
+        };
         let refused = |error| self.failed(ConnectError::Refused, ProxyFault::Refused, error);
-        let mut tcp = race::connect(addresses.collect()).await.map_err(refused)?;
+        let mut tcp = match race::connect(addresses.collect()).await {
+            Ok(tcp) => tcp,
+            Err(error) if Whose::of(&error) != Whose::Theirs => return Err(self.short(error)),
+            Err(error) => return Err(refused(error)),
+        };
+        self.shortage_is_over();
         prepare(&tcp).map_err(refused)?;
         if let Some(tunnel) = &self.tunnel {
             let proxy = self.host_and_port();
@@ -88,6 +100,21 @@ impl Connector {
                 let tls = connector.connect(name.clone(), tcp).await.map_err(ConnectError::Tls)?;
                 Ok(Stream::Tls(Box::new(tls)))
             }
+        }
+    }
+
+    /// Warned of once for all that follow: requests may come by the thousand.
+    fn short(&self, error: io::Error) -> ConnectError {
+        // Relaxed, here and below: it only keeps the log short.
+        if !self.is_short.swap(true, Ordering::Relaxed) {
+            warn!(host = %self.host, %error, "this machine can't open a connection; that says nothing of the endpoint");
+        }
+        ConnectError::Local(error)
+    }
+
+    fn shortage_is_over(&self) {
+        if self.is_short.load(Ordering::Relaxed) && self.is_short.swap(false, Ordering::Relaxed) {
+            warn!(host = %self.host, "connections can be opened again");
         }
     }
 
