@@ -1,7 +1,7 @@
 //! The control socket, for the user who started the proxy, and `admin_listen`, for looking only.
 
 use std::convert::Infallible;
-use std::fs::{self, DirBuilder, Permissions};
+use std::fs::{self, DirBuilder, File, Permissions, TryLockError};
 use std::future::Future;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt};
@@ -16,14 +16,17 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
-use tokio::time::sleep;
-use tracing::{debug, warn};
+use tokio::time::{sleep, timeout};
+use tracing::debug;
 
 use super::routes::{Admin, error};
-use crate::proxy::is_addressed_to;
+use crate::proxy::{Acceptor, is_addressed_to};
 
-/// The pause after a connection could not be accepted.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// How many connections the socket serves at once, and `admin_listen` as many: descriptors are reserved for them.
+const CONNECTIONS_MAX: usize = 8;
+/// How long another proxy of this user is waited for that binds its socket, which takes it a moment.
+const TURN_WITHIN: Duration = Duration::from_secs(2);
+const TURN_LOOK_EVERY: Duration = Duration::from_millis(5);
 /// How long a peer may take to send a request's head.
 const HEADER_WITHIN: Duration = Duration::from_secs(10);
 
@@ -74,6 +77,7 @@ impl ControlSocket {
             // The directory keeps others out from the first moment, whatever the umask is.
             DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed)?;
         }
+        let _turn = turn_to_bind(path).await;
         remove_leftover(path).await?;
         let listener = UnixListener::bind(path).map_err(failed)?;
         fs::set_permissions(path, Permissions::from_mode(0o600)).map_err(failed)?;
@@ -88,6 +92,24 @@ impl Drop for ControlSocket {
     }
 }
 
+/// Two that start at once must not each take the other's fresh socket for a leftover, so one of them goes first. The
+/// kernel ends the turn of one that is killed. Where directories can't be locked, or another holds the lock for too
+/// long, it goes without.
+async fn turn_to_bind(path: &Path) -> Option<File> {
+    let directory = File::open(path.parent()?).ok()?;
+    timeout(TURN_WITHIN, async {
+        loop {
+            match directory.try_lock() {
+                Ok(()) => return Some(directory),
+                Err(TryLockError::WouldBlock) => sleep(TURN_LOOK_EVERY).await,
+                Err(TryLockError::Error(_)) => return None,
+            }
+        }
+    })
+    .await
+    .unwrap_or(None)
+}
+
 async fn remove_leftover(path: &Path) -> Result<(), ControlError> {
     let failed = |error| ControlError::Io(path.to_owned(), error);
     let kind = match fs::symlink_metadata(path) {
@@ -100,44 +122,49 @@ async fn remove_leftover(path: &Path) -> Result<(), ControlError> {
     }
     match UnixStream::connect(path).await {
         Ok(_) => Err(ControlError::InUse(path.to_owned())),
-        Err(_) => fs::remove_file(path).map_err(failed),
+        // Nobody listens (unix(7)).
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            fs::remove_file(path).map_err(failed)
+        }
+        // Its queue is full: a proxy that does not answer is one.
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(ControlError::InUse(path.to_owned())),
+        // It has gone meanwhile.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(failed(error)),
     }
 }
 
 /// Serves the control socket until it is dropped.
 pub async fn serve_control(admin: Arc<Admin>, socket: ControlSocket) {
+    let mut acceptor = Acceptor::new("the control socket", CONNECTIONS_MAX);
     loop {
-        match socket.listener.accept().await {
-            Ok((stream, _)) => {
-                let admin = admin.clone();
-                tokio::spawn(serve(TokioIo::new(stream), move |request| admin.obey(request)));
-            }
-            Err(error) => pause(&error).await,
-        }
+        let ((stream, _), place) = acceptor.next(|| socket.listener.accept()).await;
+        let admin = admin.clone();
+        let served = serve(TokioIo::new(stream), move |request| admin.obey(request));
+        tokio::spawn(async move {
+            served.await;
+            drop(place);
+        });
     }
 }
 
 /// Serves `admin_listen` until it is dropped: no command, and only for requests that name this host.
 pub async fn serve_tcp(admin: Arc<Admin>, listener: TcpListener) {
+    let mut acceptor = Acceptor::new("admin_listen", CONNECTIONS_MAX);
     loop {
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                let admin = admin.clone();
-                tokio::spawn(serve(TokioIo::new(stream), move |request| {
-                    match is_addressed_to(request, &admin.cluster.settings()) {
-                        true => admin.look(request),
-                        false => error(StatusCode::MISDIRECTED_REQUEST, "the Host is not this one's"),
-                    }
-                }));
+        let ((stream, _), place) = acceptor.next(|| listener.accept()).await;
+        let admin = admin.clone();
+        let served = serve(TokioIo::new(stream), move |request| {
+            match is_addressed_to(request, &admin.cluster.settings()) {
+                true => admin.look(request),
+                false => error(StatusCode::MISDIRECTED_REQUEST, "the Host is not this one's"),
             }
-            Err(error) => pause(&error).await,
-        }
+        });
+        tokio::spawn(async move {
+            served.await;
+            drop(place);
+        });
     }
-}
-
-async fn pause(error: &io::Error) {
-    warn!(%error, "no control connection can be accepted");
-    sleep(ACCEPT_PAUSE).await;
 }
 
 fn serve<I, F>(io: I, answer: F) -> impl Future<Output = ()>

@@ -45,7 +45,7 @@ pub fn run() -> ExitCode {
 
 fn carry_out(cli: Cli, environment: &Environment) -> Result<Exit, Failure> {
     let Cli { config, log_format, command } = cli;
-    logging::start(log_format, verbosity(&command), environment)?;
+    let _written_at_the_end = logging::start(log_format, verbosity(&command), environment)?;
     let file = config.as_deref();
     match command {
         Command::Proxy { command: ProxyCommand::Start(start) } => proxy::start(start, config, environment),

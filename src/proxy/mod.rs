@@ -1,6 +1,7 @@
 //! The proxy: what comes in goes to an endpoint that is not known to be down, and the answer goes back
 //! as it came.
 
+mod accept;
 mod answers;
 mod attempts;
 mod beginning;
@@ -16,7 +17,9 @@ mod outgoing;
 mod relay;
 mod request;
 mod rewound;
+mod stalled;
 
+pub use accept::{Acceptor, Place};
 pub use connection::serve_connection;
 pub use framing::{Follower, Stop};
 pub use guard::is_addressed_to;

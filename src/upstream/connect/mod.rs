@@ -12,9 +12,10 @@ pub use error::{ConnectError, ProxyFault};
 pub(super) use stream::{Application, Pending, Stream};
 
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Mutex;
 use std::time::Duration;
 
+use rustix::io::Errno;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -22,7 +23,9 @@ use tokio_rustls::rustls::pki_types::ServerName;
 use tracing::warn;
 
 use super::OriginError;
-use crate::config::{BaseUrl, ProxyUrl};
+use super::descriptors::Place;
+use crate::clock::Stopwatch;
+use crate::config::{BaseUrl, CaFile, ProxyUrl};
 use local::Whose;
 use tunnel::Tunnel;
 
@@ -33,6 +36,9 @@ const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
     .with_interval(Duration::from_secs(15))
     .with_retries(3);
 
+/// How often it is told that this machine is short of something.
+const WARN_EVERY: Duration = Duration::from_secs(10);
+
 /// How an endpoint is connected to.
 pub(super) struct Connector {
     host: String,
@@ -41,8 +47,10 @@ pub(super) struct Connector {
     proxy: Option<ProxyUrl>,
     tunnel: Option<Tunnel>,
     tls: Option<(TlsConnector, ServerName<'static>)>,
+    /// Who is trusted besides the platform's authorities.
+    ca_file: Option<CaFile>,
     limit: Duration,
-    is_short: AtomicBool,
+    warned: Mutex<Option<Stopwatch>>,
 }
 
 impl Connector {
@@ -62,7 +70,20 @@ impl Connector {
         };
         let (host, limit) = (host.to_owned(), egress.connect_limit());
         let tunnel = proxy.as_ref().filter(|_| base_url.is_https()).map(|proxy| Tunnel::new(proxy, base_url));
-        Ok(Self { host, port, proxy, tunnel, tls, limit, is_short: AtomicBool::new(false) })
+        let ca_file = egress.ca_file().cloned();
+        Ok(Self { host, port, proxy, tunnel, tls, ca_file, limit, warned: Mutex::default() })
+    }
+
+    /// Whether a connection of the other's is as good as one of its own.
+    pub(super) fn leads_like(&self, other: &Self) -> bool {
+        let is_same_server = match (&self.tls, &other.tls) {
+            (None, None) => true,
+            (Some((_, name)), Some((_, other))) => *name == *other,
+            (None, Some(_)) | (Some(_), None) => false,
+        };
+        is_same_server
+            && (&self.host, self.port) == (&other.host, other.port)
+            && (&self.proxy, &self.ca_file) == (&other.proxy, &other.ca_file)
     }
 
     /// The longest that a connection may take, from the look-up of the name to the end of the handshake.
@@ -77,6 +98,7 @@ impl Connector {
 
     /// A new connection. Sets no limit of its own.
     pub(super) async fn connect(&self) -> Result<Stream, ConnectError> {
+        let place = Place::take().ok_or_else(|| self.short(Errno::MFILE.into()))?;
         let addresses = match tokio::net::lookup_host((self.host.as_str(), self.port)).await {
             Ok(addresses) => addresses,
             Err(error) if Whose::of_lookup(&error) != Whose::Theirs => return Err(self.short(error)),
@@ -88,34 +110,33 @@ impl Connector {
             Err(error) if Whose::of(&error) != Whose::Theirs => return Err(self.short(error)),
             Err(error) => return Err(refused(error)),
         };
-        self.shortage_is_over();
         prepare(&tcp).map_err(refused)?;
         if let Some(tunnel) = &self.tunnel {
             let proxy = self.host_and_port();
             tunnel.open(&mut tcp).await.map_err(|why| ConnectError::Proxy { proxy, why })?;
         }
         match &self.tls {
-            None => Ok(Stream::Plain(tcp)),
+            None => Ok(Stream::Plain(tcp, place)),
             Some((connector, name)) => {
                 let tls = connector.connect(name.clone(), tcp).await.map_err(ConnectError::Tls)?;
-                Ok(Stream::Tls(Box::new(tls)))
+                Ok(Stream::Tls(Box::new(tls), place))
             }
         }
     }
 
-    /// Warned of once for all that follow: requests may come by the thousand.
+    /// Warned of now and then only: requests may come by the thousand.
     fn short(&self, error: io::Error) -> ConnectError {
-        // Relaxed, here and below: it only keeps the log short.
-        if !self.is_short.swap(true, Ordering::Relaxed) {
-            warn!(host = %self.host, %error, "this machine can't open a connection; that says nothing of the endpoint");
+        // A panic while it is set leaves it set.
+        let mut warned = self.warned.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if warned.as_ref().is_none_or(|warned| warned.elapsed() >= WARN_EVERY) {
+            *warned = Some(Stopwatch::start());
+            warn!(
+                host = %self.host, %error,
+                "this machine can't open a connection, which says nothing of the endpoint; the limit on open \
+                 files may have to be raised"
+            );
         }
         ConnectError::Local(error)
-    }
-
-    fn shortage_is_over(&self) {
-        if self.is_short.load(Ordering::Relaxed) && self.is_short.swap(false, Ordering::Relaxed) {
-            warn!(host = %self.host, "connections can be opened again");
-        }
     }
 
     fn failed(
