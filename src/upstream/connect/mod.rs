@@ -116,10 +116,10 @@ impl Connector {
             tunnel.open(&mut tcp).await.map_err(|why| ConnectError::Proxy { proxy, why })?;
         }
         match &self.tls {
-            None => Ok(Stream::Plain(tcp, place)),
+            None => Ok(Stream::Plain { tcp, _place: place }),
             Some((connector, name)) => {
                 let tls = connector.connect(name.clone(), tcp).await.map_err(ConnectError::Tls)?;
-                Ok(Stream::Tls(Box::new(tls), place))
+                Ok(Stream::Tls { tls: Box::new(tls), _place: place })
             }
         }
     }
