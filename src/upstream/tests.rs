@@ -188,7 +188,10 @@ impl OneAtATime {
 async fn a_stream_that_waited_for_its_turn_is_not_sent_whole_once_the_endpoint_has_left() {
     let OneAtATime { address, answer, mut wholes } = OneAtATime::start().await;
     let service = Service::running();
-    let stream = Stream::Plain { tcp: tokio::net::TcpStream::connect(address).await.unwrap(), _place: Place::default() };
+    let stream = Stream::Plain {
+        tcp: tokio::net::TcpStream::connect(address).await.unwrap(),
+        _place: Place::default(),
+    };
     let connection = http2(stream, service.clone()).await;
     let origin = origin(address);
     let (first, second) = (connection.place_of_opener(), connection.place_of_opener());
@@ -213,8 +216,10 @@ async fn a_stream_that_waited_for_its_turn_is_not_sent_whole_once_the_endpoint_h
 async fn a_stream_that_waited_for_its_turn_is_not_sent_whole_once_its_client_has_left() {
     let mut server = OneAtATime::start().await;
     let service = Service::running();
-    let stream =
-        Stream::Plain { tcp: tokio::net::TcpStream::connect(server.address).await.unwrap(), _place: Place::default() };
+    let stream = Stream::Plain {
+        tcp: tokio::net::TcpStream::connect(server.address).await.unwrap(),
+        _place: Place::default(),
+    };
     let connection = http2(stream, service.clone()).await;
     let origin = origin(server.address);
     let (first, second) = (connection.place_of_opener(), connection.place_of_opener());
@@ -265,7 +270,10 @@ async fn an_http2_upstream_sends_no_more_than_a_window_ahead_of_its_client() {
             });
         }
     });
-    let stream = Stream::Plain { tcp: tokio::net::TcpStream::connect(address).await.unwrap(), _place: Place::default() };
+    let stream = Stream::Plain {
+        tcp: tokio::net::TcpStream::connect(address).await.unwrap(),
+        _place: Place::default(),
+    };
     let gate: Arc<dyn Admission> = Service::running();
     let connection = http2(stream, gate).await;
     let place = connection.place_of_opener();

@@ -61,10 +61,19 @@ async fn what_is_short_here_benches_nobody_and_the_client_is_told_to_come_again(
     let status = qcc.status();
     for endpoint in status["endpoints"].as_array().unwrap() {
         assert_eq!(endpoint["state"], "healthy", "{status:#}");
-        assert_eq!((&endpoint["failures"], &endpoint["requests"]["failed"]), (&0.into(), &0.into()), "{status:#}");
+        assert_eq!(
+            (&endpoint["failures"], &endpoint["requests"]["failed"]),
+            (&0.into(), &0.into()),
+            "{status:#}"
+        );
     }
     assert!(descriptors(qcc.pid()) <= 64);
-    assert_eq!(qcc.stderr().matches("can't open a connection").count(), 2, "once an endpoint: {}", qcc.stderr());
+    assert_eq!(
+        qcc.stderr().matches("can't open a connection").count(),
+        2,
+        "once an endpoint: {}",
+        qcc.stderr()
+    );
 
     gate.open();
     for served in served.drain(..) {

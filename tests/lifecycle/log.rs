@@ -1,13 +1,14 @@
 //! A log that nobody reads, or that can't be written, stops nobody.
 
 use std::fs::{self, File};
+use std::io::Read;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 
+use super::one;
 use super::support::proxy::Home;
 use super::support::under::under;
-use super::support::{Client, Cluster, Endpoint, Qcc, Upstream, eventually, eventually_some, llm};
-use super::one;
+use super::support::{Answer, Client, Cluster, Endpoint, Qcc, Upstream, eventually, eventually_some, llm};
 
 /// Writes a line for each of these to the log at this level: the endpoint is found to lack the model.
 async fn log_a_lot(client: &Client, lines: usize) {
@@ -21,8 +22,9 @@ async fn log_a_lot(client: &Client, lines: usize) {
 /// Knows only the models of other tests.
 fn lacking() -> Upstream {
     Upstream::start(llm::on_post(|request| {
-        match request.json()["model"].as_str().is_some_and(|model| model.starts_with("mmm")) {
-            true => llm::error_of("not_found_error", 404, "model: unknown"),
+        let model = request.json()["model"].as_str().unwrap_or_default().to_owned();
+        match model.starts_with("mmm") {
+            true => Answer::json(404, &llm::anthropic_error("not_found_error", &format!("model: {model}"))),
             false => llm::healthy(request),
         }
     }))
@@ -47,7 +49,7 @@ async fn a_log_that_nobody_reads_stops_nobody_and_the_end_is_as_quick() {
     command.env("QCC_LOG", "trace,hyper=trace,h2=trace").stdout(File::create(&out).unwrap());
     // The pipe is kept and never read.
     let mut logged = Logged(command.stderr(Stdio::piped()).spawn().unwrap());
-    let pipe = logged.0.stderr.take().unwrap();
+    let mut pipe = logged.0.stderr.take().unwrap();
     let line = eventually_some("the ready line", || {
         fs::read_to_string(&out).ok().filter(|text| text.ends_with('\n'))
     })
@@ -61,7 +63,9 @@ async fn a_log_that_nobody_reads_stops_nobody_and_the_end_is_as_quick() {
     home.run(&["status"]).expect_code(0);
     home.run(&["proxy", "stop"]).expect_code(0);
     assert_eq!(logged.0.wait().unwrap().code(), Some(0));
-    drop(pipe);
+    let mut waiting = Vec::new();
+    pipe.read_to_end(&mut waiting).unwrap();
+    assert!(waiting.len() > 60 * 1024, "the pipe was full: {} bytes", waiting.len());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

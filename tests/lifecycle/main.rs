@@ -5,16 +5,16 @@
 #[path = "../support/mod.rs"]
 mod support;
 
-//mod clock;
+mod clock;
 mod descriptors;
-//mod disk;
-//mod drain;
-//mod killed;
-//mod leaving;
-//mod log;
-//mod many;
-//mod reload;
-//mod slow;
+mod disk;
+mod drain;
+mod killed;
+mod leaving;
+mod log;
+mod many;
+mod reload;
+mod slow;
 
 use support::llm::EVENTS_BEFORE_CONTENT;
 use support::{Answer, Cluster, Endpoint, Gate, Recorded, Upstream, llm};

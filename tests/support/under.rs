@@ -44,3 +44,10 @@ pub fn compiled(source: &str, directory: &Path) -> Option<PathBuf> {
     let done = Command::new(compiler).args(["-shared", "-fPIC", "-O1", "-o"]).arg(&to).arg(&from).status();
     done.is_ok_and(|status| status.success()).then_some(to)
 }
+
+/// Lets this process have as many descriptors as it may: a test is its clients and upstreams together.
+pub fn raise_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+}
