@@ -1,8 +1,7 @@
 //! The control socket, for the user who started the proxy, and `admin_listen`, for looking only.
 
 use std::convert::Infallible;
-use std::future::Future;
-use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,55 +12,68 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
-use tokio::time::sleep;
-use tracing::{debug, warn};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tracing::debug;
 
 use super::routes::{Admin, error};
 use super::socket::ControlSocket;
-use crate::proxy::is_addressed_to;
+use crate::proxy::{Acceptor, is_addressed_to};
 
-/// The pause after a connection could not be accepted.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// How many connections the socket serves at once, and `admin_listen` as many: descriptors are reserved for them.
+const CONNECTIONS_MAX: usize = 8;
+/// How long an answer may take to be written at the end.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(1);
 /// How long a peer may take to send a request's head.
 const HEADER_WITHIN: Duration = Duration::from_secs(10);
 
-/// Serves the control socket until it is dropped.
-pub async fn serve_control(admin: Arc<Admin>, socket: ControlSocket) {
+/// Serves the control socket until `over` turns true, and then to the end of what is being answered: whoever told the
+/// proxy to stop is to hear that it does.
+pub async fn serve_control(admin: Arc<Admin>, socket: ControlSocket, mut over: watch::Receiver<bool>) {
+    let mut acceptor = Acceptor::new("the control socket", CONNECTIONS_MAX);
+    let mut connections = JoinSet::new();
     loop {
-        match socket.accept().await {
-            Ok((stream, _)) => {
-                let admin = admin.clone();
-                tokio::spawn(serve(TokioIo::new(stream), move |request| admin.obey(request)));
+        tokio::select! {
+            () = async { drop(over.wait_for(|over| *over).await) } => break,
+            Some(_) = connections.join_next() => {}
+            ((stream, _), place) = acceptor.next(|| socket.accept()) => {
+                let (admin, over) = (admin.clone(), over.clone());
+                connections.spawn(async move {
+                    serve(TokioIo::new(stream), move |request| admin.obey(request), over).await;
+                    drop(place);
+                });
             }
-            Err(error) => pause(&error).await,
         }
+    }
+    drop(socket);
+    let ended = async { while connections.join_next().await.is_some() {} };
+    let _ = timeout(ANSWERED_WITHIN, ended).await;
+}
+
+/// Serves `admin_listen` until it is dropped, its connections until `over` turns true: no command, and only for
+/// requests that name this host.
+pub async fn serve_tcp(admin: Arc<Admin>, listener: TcpListener, over: watch::Receiver<bool>) {
+    let mut acceptor = Acceptor::new("admin_listen", CONNECTIONS_MAX);
+    loop {
+        let ((stream, _), place) = acceptor.next(|| listener.accept()).await;
+        let admin = admin.clone();
+        let look = move |request: &hyper::Request<Incoming>| match is_addressed_to(
+            request,
+            &admin.cluster.settings(),
+        ) {
+            true => admin.look(request),
+            false => error(StatusCode::MISDIRECTED_REQUEST, "the Host is not this one's"),
+        };
+        let over = over.clone();
+        tokio::spawn(async move {
+            serve(TokioIo::new(stream), look, over).await;
+            drop(place);
+        });
     }
 }
 
-/// Serves `admin_listen` until it is dropped: no command, and only for requests that name this host.
-pub async fn serve_tcp(admin: Arc<Admin>, listener: TcpListener) {
-    loop {
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                let admin = admin.clone();
-                tokio::spawn(serve(TokioIo::new(stream), move |request| {
-                    match is_addressed_to(request, &admin.cluster.settings()) {
-                        true => admin.look(request),
-                        false => error(StatusCode::MISDIRECTED_REQUEST, "the Host is not this one's"),
-                    }
-                }));
-            }
-            Err(error) => pause(&error).await,
-        }
-    }
-}
-
-async fn pause(error: &io::Error) {
-    warn!(%error, "no control connection can be accepted");
-    sleep(ACCEPT_PAUSE).await;
-}
-
-fn serve<I, F>(io: I, answer: F) -> impl Future<Output = ()>
+async fn serve<I, F>(io: I, answer: F, mut over: watch::Receiver<bool>)
 where
     I: Read + Write + Unpin,
     F: Fn(&hyper::Request<Incoming>) -> hyper::Response<http_body_util::Full<bytes::Bytes>>,
@@ -74,9 +86,15 @@ where
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_WITHIN)
         .serve_connection(io, service);
-    async move {
-        if let Err(error) = connection.await {
-            debug!(%error, "a control connection ended early");
+    let mut connection = pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = async { drop(over.wait_for(|over| *over).await) } => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
         }
+    };
+    if let Err(error) = ended {
+        debug!(%error, "a control connection ended early");
     }
 }

@@ -49,7 +49,7 @@ pub fn run() -> ExitCode {
 
 fn carry_out(cli: Cli, environment: &Environment) -> Result<Exit, Failure> {
     let Cli { config, log_format, command } = cli;
-    logging::start(log_format, verbosity(&command), environment)?;
+    let _written_at_the_end = logging::start(log_format, verbosity(&command), environment)?;
     if let Err(error) = process::keep_memory_private() {
         warn!(%error, "core dumps can't be turned off; keys in memory may come to stand in one");
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use qcc_fsm::{Billing, FailureLimit, FailureWindow, Policy, Snapshot, Tick, Ticks};
 
 use super::Vitals;
+use crate::clock::Clock;
 use crate::config::{self, ClusterSettings, EndpointSettings, Protocol, ProxyUrl, Secret};
 use crate::text::printable;
 use crate::upstream::{Admission, Egress, Origin, OriginError};
@@ -29,21 +30,32 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// An endpoint with the health given.
+    /// An endpoint with what is `known` of the same one: its health, the samples of its traffic where they are
+    /// counted over the same time, its connections where new ones would be made in the same way.
     ///
     /// # Errors
     /// When its origin can't be set up.
     pub fn new(
         settings: &EndpointSettings,
         cluster: &ClusterSettings,
-        vitals: Arc<Vitals>,
+        known: Option<&Self>,
+        clock: Clock,
         egress: &Egress<'_>,
     ) -> Result<Self, OriginError> {
         let origin = Origin::new(&settings.base_url, &settings.api_key, settings.auth, egress)?;
         let health = &cluster.health;
+        let window = FailureWindow::new(Ticks::from_duration(health.ratio_window));
+        let (vitals, window, origin) = match known {
+            None => (Arc::new(Vitals::new(clock)), Arc::new(window), origin),
+            Some(known) => {
+                let counts_alike = known.window.is_as_long_as(&window);
+                let window = if counts_alike { known.window.clone() } else { Arc::new(window) };
+                (known.vitals.clone(), window, origin.with_connections_of(&known.origin))
+            }
+        };
         Ok(Self {
             policy: policy(settings, health),
-            window: Arc::new(FailureWindow::new(Ticks::from_duration(health.ratio_window))),
+            window,
             failure_limit: FailureLimit::new(health.ratio_min_samples, health.ratio_threshold_millionths),
             slow_start: Ticks::from_duration(health.slow_start),
             proxy_credentials: cluster.proxy.as_ref().and_then(ProxyUrl::credentials).cloned(),
@@ -51,12 +63,6 @@ impl Endpoint {
             origin: Arc::new(origin),
             vitals,
         })
-    }
-
-    /// The same endpoint with the samples that `known` has taken, where both count over the same time.
-    pub(super) fn with_samples_of(self, known: &Self) -> Self {
-        let window = if known.window.is_as_long_as(&self.window) { &known.window } else { &self.window };
-        Self { window: window.clone(), ..self }
     }
 
     /// Its name in the configuration.

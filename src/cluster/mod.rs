@@ -129,6 +129,11 @@ impl Cluster {
         self.bell.notify_waiters();
     }
 
+    /// Lets go of all connections that nobody uses: their descriptors are needed.
+    pub fn close_idle_connections(&self) {
+        self.roster.load().endpoints().iter().for_each(|endpoint| endpoint.origin.close_idle());
+    }
+
     /// Carries out an operator's command on an endpoint.
     pub fn command(&self, endpoint: &Endpoint, command: AdminCommand) {
         let now = self.clock.now();

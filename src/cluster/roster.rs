@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use qcc_fsm::AdminCommand;
 
-use super::{Endpoint, Vitals};
+use super::Endpoint;
 use crate::clock::Clock;
 use crate::config::{ClusterSettings, EndpointSettings};
 use crate::upstream::{Egress, Network, OriginError};
@@ -136,13 +136,8 @@ fn build_endpoint(
     egress: &Egress<'_>,
 ) -> Result<Endpoint, BuildError> {
     let known = known(old, settings);
-    let vitals = known.map_or_else(|| Arc::new(Vitals::new(clock)), |known| known.vitals.clone());
-    let endpoint = Endpoint::new(settings, cluster, vitals, egress)
+    let endpoint = Endpoint::new(settings, cluster, known.map(Arc::as_ref), clock, egress)
         .map_err(|why| BuildError { endpoint: settings.name.clone(), why })?;
-    let endpoint = match known {
-        Some(known) => endpoint.with_samples_of(known),
-        None => endpoint,
-    };
     if known.is_none() && !settings.enabled {
         let _ = endpoint.vitals.cell.command(AdminCommand::Disable, clock.now(), &endpoint.policy);
     }

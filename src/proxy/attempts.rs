@@ -34,6 +34,8 @@ pub(super) struct Journey {
     is_over: bool,
     /// What another attempt would take, once there was one.
     repeat: Option<Repeat>,
+    /// Why this machine could not open a connection for it.
+    pub unreachable: Option<String>,
     /// Where it was lost last, having been sent.
     pub lost_at: Option<String>,
     /// Why it was not repeated, though it failed.
@@ -108,6 +110,10 @@ impl Proxy {
                         journey.note_answer(*held, self.cluster.clock.shown_now());
                     }
                     journey.repeat = Some(repeat);
+                }
+                Exchanged::Unreachable(why) => {
+                    journey.unreachable = Some(why);
+                    journey.repeat = Some(Repeat::Free);
                 }
                 Exchanged::LostOnce => {
                     journey.lost_at = Some(endpoint.name().to_owned());

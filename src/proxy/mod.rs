@@ -1,6 +1,7 @@
 //! The proxy: what comes in goes to an endpoint that is not known to be down, and the answer goes back
 //! as it came.
 
+mod accept;
 mod answers;
 mod attempts;
 mod beginning;
@@ -21,8 +22,10 @@ mod outgoing;
 mod relay;
 mod request;
 mod rewound;
+mod stalled;
 mod target;
 
+pub use accept::{Acceptor, Place};
 pub use connection::serve_connection;
 pub use framing::{Follower, Stop};
 pub use host::is_addressed_to;

@@ -99,6 +99,15 @@ impl Pool {
         });
     }
 
+    /// Closes what nobody uses.
+    pub(super) fn close_idle(&self) {
+        let mut connections = self.lock();
+        let idle = std::mem::take(&mut connections.idle);
+        connections.shared.retain(|shared| !shared.is_idle());
+        drop(connections);
+        drop(idle);
+    }
+
     /// How many connections a request could have at once.
     pub(super) fn ready(&self) -> usize {
         let connections = self.lock();

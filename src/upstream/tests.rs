@@ -13,6 +13,7 @@ use hyper::{Method, Request};
 use qcc_fsm::{HealthCell, Stamp, Tick};
 
 use super::connect::Stream;
+use super::descriptors::Place;
 use super::http2::Http2;
 use super::*;
 use crate::config::{Environment, parse_str};
@@ -64,7 +65,7 @@ fn question() -> Draft<'static> {
 }
 
 fn post(origin: &Origin) -> Request<ReplayBody> {
-    origin.pool.head.request(question())
+    origin.connections.pool.head.request(question())
 }
 
 fn read_request(stream: &mut TcpStream) {
@@ -206,7 +207,8 @@ impl OneAtATime {
 async fn a_stream_that_waited_for_its_turn_is_not_sent_whole_once_the_endpoint_has_left() {
     let OneAtATime { address, answer, mut wholes } = OneAtATime::start().await;
     let service = Service::running();
-    let stream = Stream::Plain(Socket::Tcp(tokio::net::TcpStream::connect(address).await.unwrap()));
+    let stream =
+        Stream::Plain(Socket::Tcp(tokio::net::TcpStream::connect(address).await.unwrap(), Place::default()));
     let connection = http2(stream, service.clone()).await;
     let origin = origin(address);
     let (first, second) = (connection.place_of_opener(), connection.place_of_opener());
@@ -231,7 +233,10 @@ async fn a_stream_that_waited_for_its_turn_is_not_sent_whole_once_the_endpoint_h
 async fn a_stream_that_waited_for_its_turn_is_not_sent_whole_once_its_client_has_left() {
     let mut server = OneAtATime::start().await;
     let service = Service::running();
-    let stream = Stream::Plain(Socket::Tcp(tokio::net::TcpStream::connect(server.address).await.unwrap()));
+    let stream = Stream::Plain(Socket::Tcp(
+        tokio::net::TcpStream::connect(server.address).await.unwrap(),
+        Place::default(),
+    ));
     let connection = http2(stream, service.clone()).await;
     let origin = origin(server.address);
     let (first, second) = (connection.place_of_opener(), connection.place_of_opener());
@@ -282,7 +287,8 @@ async fn an_http2_upstream_sends_no_more_than_a_window_ahead_of_its_client() {
             });
         }
     });
-    let stream = Stream::Plain(Socket::Tcp(tokio::net::TcpStream::connect(address).await.unwrap()));
+    let stream =
+        Stream::Plain(Socket::Tcp(tokio::net::TcpStream::connect(address).await.unwrap(), Place::default()));
     let gate: Arc<dyn Admission> = Service::running();
     let connection = http2(stream, gate).await;
     let place = connection.place_of_opener();

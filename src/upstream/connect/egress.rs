@@ -33,6 +33,10 @@ impl<'a> Egress<'a> {
         self.settings.timeouts.connect
     }
 
+    pub(super) fn ca_file(&self) -> Option<&CaFile> {
+        self.settings.ca_file.as_ref()
+    }
+
     pub(in crate::upstream) fn proxy(&self) -> Option<&ProxyUrl> {
         self.settings.proxy.as_ref()
     }
@@ -42,7 +46,7 @@ impl<'a> Egress<'a> {
         if let Some(config) = self.tls.get() {
             return Ok(config.clone());
         }
-        let config = Arc::new(tls_config(self.settings.ca_file.as_ref())?);
+        let config = Arc::new(tls_config(self.ca_file())?);
         Ok(self.tls.get_or_init(|| config).clone())
     }
 }

@@ -2,6 +2,7 @@
 
 mod egress;
 mod error;
+mod local;
 mod network;
 mod race;
 mod stream;
@@ -12,15 +13,21 @@ pub use error::{ConnectError, ProxyFault};
 pub use network::{Connecting, Network, Pending, Socket, Tcp, Transport, Unconnected};
 pub(super) use stream::{Application, Stream};
 
-use std::sync::Arc;
+use std::io;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
+use tracing::warn;
 
 use super::OriginError;
-use crate::config::{BaseUrl, ProxyUrl};
+use crate::clock::Stopwatch;
+use crate::config::{BaseUrl, CaFile, ProxyUrl};
 use tunnel::Tunnel;
+
+/// How often it is told that this machine is short of something.
+const WARN_EVERY: Duration = Duration::from_secs(10);
 
 /// How an endpoint is connected to.
 pub(super) struct Connector {
@@ -31,7 +38,10 @@ pub(super) struct Connector {
     proxy: Option<ProxyUrl>,
     tunnel: Option<Tunnel>,
     tls: Option<(TlsConnector, ServerName<'static>)>,
+    /// Who is trusted besides the platform's authorities.
+    ca_file: Option<CaFile>,
     limit: Duration,
+    warned: Mutex<Option<Stopwatch>>,
 }
 
 impl Connector {
@@ -51,7 +61,21 @@ impl Connector {
         };
         let (host, limit) = (host.to_owned(), egress.connect_limit());
         let tunnel = proxy.as_ref().filter(|_| base_url.is_https()).map(|proxy| Tunnel::new(proxy, base_url));
-        Ok(Self { network: egress.network(), host, port, proxy, tunnel, tls, limit })
+        let ca_file = egress.ca_file().cloned();
+        let network = egress.network();
+        Ok(Self { network, host, port, proxy, tunnel, tls, ca_file, limit, warned: Mutex::default() })
+    }
+
+    /// Whether a connection of the other's is as good as one of its own.
+    pub(super) fn leads_like(&self, other: &Self) -> bool {
+        let is_same_server = match (&self.tls, &other.tls) {
+            (None, None) => true,
+            (Some((_, name)), Some((_, other))) => *name == *other,
+            (None, Some(_)) | (Some(_), None) => false,
+        };
+        is_same_server
+            && (&self.host, self.port) == (&other.host, other.port)
+            && (&self.proxy, &self.ca_file) == (&other.proxy, &other.ca_file)
     }
 
     /// The longest that a connection may take, from the look-up of the name to the end of the handshake.
@@ -81,9 +105,25 @@ impl Connector {
         }
     }
 
+    /// Warned of now and then only: requests may come by the thousand.
+    fn short(&self, error: io::Error) -> ConnectError {
+        // A panic while it is set leaves it set.
+        let mut warned = self.warned.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if warned.as_ref().is_none_or(|warned| warned.elapsed() >= WARN_EVERY) {
+            *warned = Some(Stopwatch::start());
+            warn!(
+                host = %self.host, %error,
+                "this machine can't open a connection, which says nothing of the endpoint; the limit on open \
+                 files may have to be raised"
+            );
+        }
+        ConnectError::Local(error)
+    }
+
     fn failed(&self, why: Unconnected) -> ConnectError {
         let of_proxy = |why| ConnectError::Proxy { proxy: self.host_and_port(), why };
         match (&self.proxy, why) {
+            (_, Unconnected::Local(error)) => self.short(error),
             (None, Unconnected::Lookup(error)) => ConnectError::Lookup(error),
             (None, Unconnected::Refused(error)) => ConnectError::Refused(error),
             (Some(_), Unconnected::Lookup(error)) => of_proxy(ProxyFault::Lookup(error)),
