@@ -16,6 +16,7 @@ use crate::admin::{Admin, ControlError, ControlSocket, serve_control, serve_tcp}
 use crate::clock::Clock;
 use crate::cluster::{BuildError, Cluster};
 use crate::config::{ClusterSettings, ConfigError, Environment, Settings};
+use crate::upstream::clients_max;
 use crate::{prober, proxy};
 
 /// What `qcc proxy start` was given.
@@ -109,7 +110,9 @@ pub async fn run(options: StartOptions, environment: Environment) -> Result<(), 
     if let Some(listener) = admin_listener {
         helpers.add(tokio::spawn(serve_tcp(admin.clone(), listener)));
     }
-    let mut serving = tokio::spawn(proxy::serve(proxy::Proxy::new(cluster.clone()), listener, stopped));
+    let acceptor = proxy::Acceptor::new("clients", clients_max());
+    let proxy = proxy::Proxy::new(cluster.clone());
+    let mut serving = tokio::spawn(proxy::serve(proxy, listener, acceptor, stopped));
     announce(&cluster, address, !settings.client_tokens.is_empty());
 
     let reloader =
@@ -165,12 +168,15 @@ impl Reloader {
     async fn reload(self: Arc<Self>) {
         let _turn = self.turn.lock().await;
         let old = self.cluster.settings();
-        let settings = match load(self.options.clone(), self.environment.clone()).await {
+        let mut settings = match load(self.options.clone(), self.environment.clone()).await {
             Ok(settings) => settings,
             Err(error) => return warn!(%error, "the configuration was not reloaded; the old one stays"),
         };
         if settings.listen != old.listen {
             warn!(listening = %self.listening, "listen changed; it is taken up at the next start");
+        }
+        if let Err(error) = settings.keep_listening_on(old.listen) {
+            return warn!(%error, "the configuration was not reloaded; the old one stays");
         }
         if settings.admin_listen != old.admin_listen {
             warn!("admin_listen changed; it is taken up at the next start");
@@ -190,8 +196,8 @@ fn announce(cluster: &Cluster, address: SocketAddr, needs_token: bool) {
         "Claude Code uses it with:\n  export ANTHROPIC_BASE_URL=http://{address}\n  export \
          ANTHROPIC_AUTH_TOKEN={token:?}\n"
     );
-    // Who closed the pipe does not want to read it.
-    let _ = io::stderr().write_all(hint.as_bytes());
+    // Who closed the pipe does not want to read it; and for one that is full nobody waits.
+    tokio::task::spawn_blocking(move || io::stderr().write_all(hint.as_bytes()));
     let _ = io::stdout().write_all(ready.as_bytes()).and_then(|()| io::stdout().flush());
     let now = cluster.clock.now();
     if !cluster.roster().endpoints().iter().any(|endpoint| endpoint.is_usable(now)) {
@@ -203,6 +209,9 @@ struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hang_up: Signal,
+    /// A log that reaches the limit on a file's size (RLIMIT_FSIZE) is a write that fails: not handled, it would
+    /// end the process.
+    _file_too_large: Signal,
 }
 
 impl Signals {
@@ -211,6 +220,7 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hang_up: signal(SignalKind::hangup())?,
+            _file_too_large: file_too_large()?,
         })
     }
 
@@ -221,6 +231,23 @@ impl Signals {
             _ = self.hang_up.recv() => Asked::Reload,
         }
     }
+}
+
+/// SIGXFSZ.
+fn file_too_large() -> io::Result<Signal> {
+    signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))
+}
+
+/// From here on a write beyond the limit on a file's size fails instead of ending the process.
+///
+/// # Errors
+/// When signals can't be received.
+///
+/// # Panics
+/// Outside a tokio runtime.
+pub fn survive_file_size_limit() -> io::Result<()> {
+    // What is registered stays so when the signal is no longer listened to.
+    file_too_large().map(drop)
 }
 
 enum Asked {

@@ -1,6 +1,6 @@
 //! `qcc config`
 
-use std::fs::{DirBuilder, OpenOptions};
+use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
@@ -8,6 +8,7 @@ use std::path::Path;
 use super::args::ConfigCommand;
 use super::exit::{Exit, Failure};
 use super::{block_on, output};
+use crate::app;
 use crate::clock::Clock;
 use crate::cluster::Cluster;
 use crate::config::{ClusterSettings, Environment, Settings, TEMPLATE, printable};
@@ -28,6 +29,7 @@ pub fn run(
 }
 
 fn init(path: &Path) -> Result<Exit, Failure> {
+    block_on(async { app::survive_file_size_limit() })?.map_err(Failure::failed)?;
     write_new(path).map_err(|error| {
         Failure::failed(if error.kind() == ErrorKind::AlreadyExists {
             format!("{} is there already and is left as it is", shown(path))
@@ -50,7 +52,8 @@ fn write_new(path: &Path) -> io::Result<()> {
         DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
     }
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    file.write_all(TEMPLATE.as_bytes())
+    // A part of it would stand in the way of the next try.
+    file.write_all(TEMPLATE.as_bytes()).inspect_err(|_| drop(fs::remove_file(path)))
 }
 
 /// Everything that a start would find wrong, but for what only the network can tell.
@@ -100,7 +103,6 @@ fn shown(path: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs;
     use std::os::unix::fs::PermissionsExt;
 
     #[test]

@@ -24,9 +24,14 @@ pub fn start(start: StartArgs, config: Option<PathBuf>, environment: &Environmen
         .enable_all()
         .build()
         .map_err(|error| Failure::failed(format!("no runtime: {error}")))?;
-    runtime.block_on(app::run(options, environment.clone())).map_err(|error| {
-        if error.is_configuration() { Failure::usage(error) } else { Failure::failed(error) }
-    })?;
+    let ended = runtime.block_on(app::run(options, environment.clone()));
+    // What still runs on its threads, a look-up of a name or a secret's command, is not waited for.
+    runtime.shutdown_background();
+    ended.map_err(
+        |error| {
+            if error.is_configuration() { Failure::usage(error) } else { Failure::failed(error) }
+        },
+    )?;
     Ok(Exit::Done)
 }
 

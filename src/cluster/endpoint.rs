@@ -5,7 +5,8 @@ use std::sync::Arc;
 use qcc_fsm::{Billing, FailureLimit, FailureWindow, Policy, Snapshot, Tick, Ticks};
 
 use super::Vitals;
-use crate::config::{self, ClusterSettings, EndpointSettings, Protocol};
+use crate::clock::Clock;
+use crate::config::{self, ClusterSettings, EndpointSettings, Protocol, ProxyUrl, Secret};
 use crate::text::printable;
 use crate::upstream::{Admission, Egress, Origin, OriginError};
 
@@ -25,36 +26,43 @@ pub struct Endpoint {
     pub origin: Arc<Origin>,
     /// The time over which its share of traffic rises after a recovery.
     pub slow_start: Ticks,
+    proxy_credentials: Option<Secret>,
 }
 
 impl Endpoint {
-    /// An endpoint with the health given.
+    /// An endpoint with what is `known` of the same one: its health, the samples of its traffic where they are
+    /// counted over the same time, its connections where new ones would be made in the same way.
     ///
     /// # Errors
     /// When its origin can't be set up.
     pub fn new(
         settings: &EndpointSettings,
         cluster: &ClusterSettings,
-        vitals: Arc<Vitals>,
+        known: Option<&Self>,
+        clock: Clock,
         egress: &Egress<'_>,
     ) -> Result<Self, OriginError> {
         let origin = Origin::new(&settings.base_url, &settings.api_key, settings.auth, egress)?;
         let health = &cluster.health;
+        let window = FailureWindow::new(Ticks::from_duration(health.ratio_window));
+        let (vitals, window, origin) = match known {
+            None => (Arc::new(Vitals::new(clock)), Arc::new(window), origin),
+            Some(known) => {
+                let counts_alike = known.window.is_as_long_as(&window);
+                let window = if counts_alike { known.window.clone() } else { Arc::new(window) };
+                (known.vitals.clone(), window, origin.with_connections_of(&known.origin))
+            }
+        };
         Ok(Self {
             policy: policy(settings, health),
-            window: Arc::new(FailureWindow::new(Ticks::from_duration(health.ratio_window))),
+            window,
             failure_limit: FailureLimit::new(health.ratio_min_samples, health.ratio_threshold_millionths),
             slow_start: Ticks::from_duration(health.slow_start),
+            proxy_credentials: cluster.proxy.as_ref().and_then(ProxyUrl::credentials).cloned(),
             settings: settings.clone(),
             origin: Arc::new(origin),
             vitals,
         })
-    }
-
-    /// The same endpoint with the samples that `known` has taken, where both count over the same time.
-    pub(super) fn with_samples_of(self, known: &Self) -> Self {
-        let window = if known.window.is_as_long_as(&self.window) { &known.window } else { &self.window };
-        Self { window: window.clone(), ..self }
     }
 
     /// Its name in the configuration.
@@ -87,10 +95,14 @@ impl Endpoint {
         self.vitals.note_error(self.shown(text));
     }
 
-    /// A text from this endpoint as the status and the log show it: in one line, and without our key,
-    /// which an upstream may repeat.
+    /// A text from this endpoint as the status and the log show it: in one line, and without our key and the
+    /// proxy's password, which whoever reads a request may repeat.
     pub fn shown(&self, text: &str) -> String {
-        printable(&text.replace(self.settings.api_key.expose(), "[key]"))
+        let text = self.settings.api_key.masked_in(text);
+        printable(&match &self.proxy_credentials {
+            Some(credentials) => credentials.masked_in(&text),
+            None => text,
+        })
     }
 
     /// The check that its connections make before the first byte of a request.

@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use qcc_fsm::AdminCommand;
 
-use super::{Endpoint, Vitals};
+use super::Endpoint;
 use crate::clock::Clock;
 use crate::config::{ClusterSettings, EndpointSettings};
-use crate::upstream::{Egress, OriginError};
+use crate::upstream::{Egress, Network, OriginError};
 
 /// The endpoints, the lowest priority number first. It never changes: a reload makes a new one.
 pub struct Roster {
@@ -62,10 +62,15 @@ impl Roster {
     ///
     /// # Errors
     /// When an endpoint can't be set up.
-    pub fn build(settings: &ClusterSettings, clock: Clock, old: Option<&Self>) -> Result<Self, BuildError> {
+    pub fn build(
+        settings: &ClusterSettings,
+        network: &Arc<dyn Network>,
+        clock: Clock,
+        old: Option<&Self>,
+    ) -> Result<Self, BuildError> {
         let mut order: Vec<usize> = (0..settings.endpoints.len()).collect();
         order.sort_by_key(|&index| settings.endpoints[index].priority);
-        let egress = Egress::new(settings);
+        let egress = Egress::new(network.clone(), settings);
         let endpoints = order
             .iter()
             .map(|&index| {
@@ -131,13 +136,8 @@ fn build_endpoint(
     egress: &Egress<'_>,
 ) -> Result<Endpoint, BuildError> {
     let known = known(old, settings);
-    let vitals = known.map_or_else(|| Arc::new(Vitals::new(clock)), |known| known.vitals.clone());
-    let endpoint = Endpoint::new(settings, cluster, vitals, egress)
+    let endpoint = Endpoint::new(settings, cluster, known.map(Arc::as_ref), clock, egress)
         .map_err(|why| BuildError { endpoint: settings.name.clone(), why })?;
-    let endpoint = match known {
-        Some(known) => endpoint.with_samples_of(known),
-        None => endpoint,
-    };
     if known.is_none() && !settings.enabled {
         let _ = endpoint.vitals.cell.command(AdminCommand::Disable, clock.now(), &endpoint.policy);
     }

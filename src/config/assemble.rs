@@ -13,7 +13,7 @@ use super::paths::Environment;
 use super::read::{Section, wrong_type};
 use super::schema::Form;
 use super::secret::EndpointId;
-use super::secret_form::{secret, secrets};
+use super::secret_form::{client_tokens, secret};
 use super::settings::{ClusterSettings, EndpointSettings, HealthSettings, Timeouts, check_listen};
 use super::values;
 
@@ -74,7 +74,7 @@ pub(super) fn clusters(
 fn cluster(name: &str, section: &Section<'_>, fetch_from: Option<&Environment>) -> Option<ClusterSettings> {
     let listen = section.address("listen");
     let admin_listen = section.address("admin_listen");
-    let client_tokens = secrets(section, "client_tokens", fetch_from);
+    let client_tokens = client_tokens(section, fetch_from);
     let retry_ambiguous = section.choice("retry_ambiguous");
     let ca_file = section.text("ca_file").zip(fetch_from).and_then(|(path, environment)| {
         let read = ca_file::read(&path, environment, section.source.directory());

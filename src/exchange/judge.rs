@@ -10,6 +10,7 @@ use qcc_fsm::{Cause, CheckMethod, Failure, Ticks, Verdict};
 use super::limits::{announced_wait, exhausted_wait};
 use super::names::{Reading, Said, message_says_money, message_says_unknown_model, said_by_name};
 use super::{Call, Cooling, ErrorText};
+use crate::upstream::ConnectError;
 
 /// What an outcome says of the endpoint, and what becomes of the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -218,6 +219,20 @@ fn judge_named(error: &ErrorText, method: CheckMethod) -> Option<Judgement> {
         Some(Said::Request) => Judgement::REQUESTS_FAULT,
         None => return None,
     })
+}
+
+/// No connection, for this reason: nothing was sent, so the request goes on. What this machine is short of is
+/// nobody's failure.
+pub fn judge_unconnected(error: &ConnectError) -> Judgement {
+    match error {
+        ConnectError::Local(_) => Judgement::SAYS_NOTHING,
+        ConnectError::Lookup(_)
+        | ConnectError::Refused(_)
+        | ConnectError::Proxy { .. }
+        | ConnectError::Tls(_)
+        | ConnectError::Handshake(_)
+        | ConnectError::TimedOut(_) => failed_connect(),
+    }
 }
 
 /// No connection: nothing was sent, so the request goes on.

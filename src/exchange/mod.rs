@@ -26,7 +26,7 @@ pub use facts::RequestFacts;
 pub use json::TopLevel;
 pub use judge::{
     ByHead, Head, Judgement, Repeat, WORDS_WITHIN, failed_connect, judge_error_after_content,
-    judge_error_body, judge_error_event, judge_lost, judge_timeout,
+    judge_error_body, judge_error_event, judge_lost, judge_timeout, judge_unconnected,
 };
 pub use renaming::with_model;
 pub use session::SessionClues;

@@ -17,9 +17,11 @@ use crate::cluster::{Attempt, Endpoint};
 use crate::config::{ClusterSettings, Protocol};
 use crate::exchange::{
     ByHead, Call, Cooling, ErrorText, Head, Judgement, apply_cooldown, failed_connect, judge_error_body,
-    judge_lost, judge_timeout,
+    judge_lost, judge_timeout, judge_unconnected,
 };
-use crate::upstream::{AnswerBody, Connection, ReplayBody, Returned, SendError, with_causes};
+use crate::upstream::{
+    AnswerBody, ConnectError, Connection, Draft, ReplayBody, Returned, SendError, with_causes,
+};
 
 /// The most of an answer that is read.
 const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -134,8 +136,8 @@ impl Check {
     async fn send(&mut self, code: &str) -> Result<(Response<AnswerBody>, Returned), (Judgement, String)> {
         let endpoint = self.attempt.endpoint().clone();
         let gate = endpoint.admission();
-        let unconnected = |error: &dyn std::fmt::Display| (failed_connect(), error.to_string());
-        let mut connection = endpoint.origin.connection(&gate).await.map_err(|error| unconnected(&error))?;
+        let unconnected = |error: ConnectError| (judge_unconnected(&error), error.to_string());
+        let mut connection = endpoint.origin.connection(&gate).await.map_err(unconnected)?;
         self.attempt.begin();
         let mut was_sent = false;
         loop {
@@ -144,10 +146,9 @@ impl Check {
             match self.send_on(connection, &endpoint, code).await {
                 Ok(answered) => return Ok(answered),
                 Err(error) if may_have_died && self.may_repeat(&error) => {
-                    connection =
-                        endpoint.origin.new_connection(&gate).await.map_err(|error| unconnected(&error))?;
+                    connection = endpoint.origin.new_connection(&gate).await.map_err(unconnected)?;
                 }
-                Err(SendError::Unsent(why)) => return Err(unconnected(&why)),
+                Err(SendError::Unsent(why)) => return Err((failed_connect(), why.to_string())),
                 Err(SendError::Lost(error)) => {
                     return Err((
                         judge_lost(),
@@ -200,8 +201,8 @@ impl Check {
                 (Method::POST, chat::target(protocol), ReplayBody::new(vec![Bytes::from(body)]))
             }
         };
-        let request = endpoint.origin.request(method, &target, headers, body);
-        connection.send(request, self.attempt.stamp()).await
+        let draft = Draft { method, target: &target, headers, body };
+        connection.send(draft, self.attempt.stamp()).await
     }
 
     async fn judge(&self, response: Response<AnswerBody>, connection: Returned, code: &str) -> Meaning {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hyper::http::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use hyper::http::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use hyper::{Method, Response, StatusCode};
 use serde_json::json;
 
@@ -17,6 +17,8 @@ use crate::upstream::TARGET_BYTES_MAX;
 pub enum ErrorCode {
     /// No endpoint can take the request.
     NoEndpoint,
+    /// This machine can't open a connection.
+    NoConnection,
     /// The request is not one that may be forwarded.
     BadRequest,
     /// Its method is none that is forwarded.
@@ -54,6 +56,7 @@ impl ErrorCode {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::NoEndpoint => "no_endpoint",
+            Self::NoConnection => "no_connection",
             Self::BadRequest => "bad_request",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::TargetTooLong => "target_too_long",
@@ -194,6 +197,12 @@ impl OwnAnswer {
         Self { retry: Some(Retry::After(wait)), ..answer }
     }
 
+    /// This machine is short of something: a moment later it may do.
+    pub fn no_connection(message: String) -> Self {
+        let answer = Self::new(StatusCode::SERVICE_UNAVAILABLE, ErrorCode::NoConnection, message);
+        Self { retry: Some(Retry::After(Duration::from_secs(1))), ..answer }
+    }
+
     /// No endpoint, and waiting does not help.
     pub fn all_refused(message: String) -> Self {
         let answer = Self::new(StatusCode::FORBIDDEN, ErrorCode::NoEndpoint, message);
@@ -251,6 +260,10 @@ impl OwnAnswer {
                 headers.insert(RETRY_AFTER, HeaderValue::from(whole_secs(wait)));
             }
         }
+        if self.code == ErrorCode::Unauthorized {
+            // RFC 9110 §11.6.1: a 401 says how to do better; RFC 6750 §3: with a parameter at least.
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"qcc\""));
+        }
         if self.code == ErrorCode::MethodNotAllowed {
             headers.insert(ALLOW, methods_allowed());
         }
@@ -266,14 +279,15 @@ impl OwnAnswer {
 
     /// Whether it is one that clients wait out.
     fn is_overload(&self) -> bool {
-        let has_no_room = matches!(self.code, ErrorCode::NoEndpoint | ErrorCode::BodiesTooLarge);
+        let has_no_room =
+            matches!(self.code, ErrorCode::NoEndpoint | ErrorCode::NoConnection | ErrorCode::BodiesTooLarge);
         has_no_room && self.status == StatusCode::SERVICE_UNAVAILABLE
     }
 
     fn anthropic_type(&self) -> &'static str {
         match self.code {
             ErrorCode::NoEndpoint if self.status == StatusCode::FORBIDDEN => "permission_error",
-            ErrorCode::NoEndpoint | ErrorCode::BodiesTooLarge => "overloaded_error",
+            ErrorCode::NoEndpoint | ErrorCode::NoConnection | ErrorCode::BodiesTooLarge => "overloaded_error",
             ErrorCode::Unauthorized => "authentication_error",
             ErrorCode::BodyTooLarge => "request_too_large",
             ErrorCode::NotFound => "not_found_error",
@@ -293,9 +307,11 @@ impl OwnAnswer {
     fn openai_type(&self) -> &'static str {
         match self.code {
             ErrorCode::NoEndpoint if self.status == StatusCode::FORBIDDEN => "permission_error",
-            ErrorCode::NoEndpoint | ErrorCode::UpstreamLost | ErrorCode::Loop | ErrorCode::BodiesTooLarge => {
-                "server_error"
-            }
+            ErrorCode::NoEndpoint
+            | ErrorCode::NoConnection
+            | ErrorCode::UpstreamLost
+            | ErrorCode::Loop
+            | ErrorCode::BodiesTooLarge => "server_error",
             ErrorCode::Unauthorized => "authentication_error",
             ErrorCode::BadRequest
             | ErrorCode::MethodNotAllowed

@@ -34,6 +34,8 @@ pub(super) struct Journey {
     is_over: bool,
     /// What another attempt would take, once there was one.
     repeat: Option<Repeat>,
+    /// Why this machine could not open a connection for it.
+    pub unreachable: Option<String>,
     /// Where it was lost last, having been sent.
     pub lost_at: Option<String>,
     /// Why it was not repeated, though it failed.
@@ -109,6 +111,10 @@ impl Proxy {
                     }
                     journey.repeat = Some(repeat);
                 }
+                Exchanged::Unreachable(why) => {
+                    journey.unreachable = Some(why);
+                    journey.repeat = Some(Repeat::Free);
+                }
                 Exchanged::LostOnce => {
                     journey.lost_at = Some(endpoint.name().to_owned());
                     journey.repeat = Some(Repeat::Charged);
@@ -162,6 +168,7 @@ impl Proxy {
             let soonest = now + Duration::from_millis(100);
             let until = at.map_or(give_up_at, |at| at.max(soonest).min(give_up_at));
             tokio::select! {
+                biased;
                 () = changed => {}
                 () = sleep_until(until) => {}
             }

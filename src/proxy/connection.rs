@@ -38,6 +38,7 @@ where
 {
     let header_timeout = proxy.cluster.settings().timeouts.client_header;
     let begun = tokio::select! {
+        biased;
         begun = timeout(header_timeout, beginning(&mut stream)) => begun,
         // Nothing came on it: clients open connections ahead of need, and a drain must not wait for those.
         () = async { drop(stop.wait_for(|stop| *stop).await) } => return,
@@ -106,6 +107,7 @@ async fn until_over<C: Future>(
 ) -> C::Output {
     let mut connection = pin!(connection);
     tokio::select! {
+        biased;
         output = connection.as_mut() => return output,
         () = over => finish(connection.as_mut()),
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use hyper::Response;
 use jiff::Timestamp;
 use qcc_fsm::{Cause, CheckMethod, Verdict};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tracing::info;
 
 use super::beginning::{begin_stream, begin_whole};
@@ -19,11 +19,13 @@ use crate::exchange::{
     ByHead, Call, Cooling, Head, Judgement, Repeat, WORDS_WITHIN, apply_cooldown, failed_connect, judge_lost,
     judge_timeout,
 };
-use crate::upstream::{AnswerBody, Connection, Returned, SendError, with_causes};
+use crate::upstream::{AnswerBody, ConnectError, Connection, Draft, Returned, SendError, with_causes};
 
 /// How often a request that an endpoint did not get is sent there, in all. Where even a connection of its own
 /// does not take it, the endpoint doesn't.
 const SENDS_MAX: u32 = 3;
+/// What this machine is short of may be there again after so long: idle connections take a moment to close.
+const ROOM_WITHIN: Duration = Duration::from_millis(50);
 
 /// What one exchange came to.
 pub(super) enum Exchanged {
@@ -37,6 +39,8 @@ pub(super) enum Exchanged {
     LostOnce,
     /// The request may not go on: it may have been billed.
     Lost,
+    /// This machine could not open a connection. The request may go on: there may be one open elsewhere.
+    Unreachable(String),
     /// Our key was refused by the one endpoint that it is for.
     Unservable,
 }
@@ -55,6 +59,8 @@ pub(super) async fn exchange(
             attempt.retract();
             return Exchanged::NotSent;
         }
+        // Nothing is said of the endpoint; a trial is given back.
+        Sent::Unreachable(text) => return Exchanged::Unreachable(text),
         Sent::NoConnection(text) => {
             settle(&mut attempt, &failed_connect(), Some(text));
             return Exchanged::Failed(None, failed_connect().repeat);
@@ -96,6 +102,7 @@ fn head_of(held: &Held, call: Call, now: Timestamp) -> Head<'_> {
 enum Sent {
     Answer(Response<AnswerBody>, Returned),
     Refused,
+    Unreachable(String),
     NoConnection(String),
     Broken(Judgement, String),
 }
@@ -105,10 +112,18 @@ async fn send(attempt: &mut Attempt, incomer: &Incomer, settings: &ClusterSettin
     let endpoint = attempt.endpoint().clone();
     let gate = endpoint.admission();
     let mut connected = endpoint.origin.connection(&gate).await;
-    let mut sends = 0;
+    let (mut sends, mut has_made_room) = (0, false);
     loop {
         let connection = match connected {
             Ok(connection) => connection,
+            Err(ConnectError::Local(_)) if !has_made_room => {
+                has_made_room = true;
+                attempt.cluster().close_idle_connections();
+                sleep(ROOM_WITHIN).await;
+                connected = endpoint.origin.new_connection(&gate).await;
+                continue;
+            }
+            Err(error @ ConnectError::Local(_)) => return Sent::Unreachable(error.to_string()),
             Err(error) => return Sent::NoConnection(error.to_string()),
         };
         if !attempt.confirm() {
@@ -150,8 +165,8 @@ async fn send_on(
     let Incomer { method, target, headers, .. } = incomer;
     let endpoint = attempt.endpoint();
     let body = incomer.body_for(&endpoint.settings);
-    let request = endpoint.origin.request(method.clone(), target, headers.clone(), body);
-    match timeout(patience, connection.send(request, attempt.stamp())).await {
+    let draft = Draft { method: method.clone(), target, headers: headers.clone(), body };
+    match timeout(patience, connection.send(draft, attempt.stamp())).await {
         Ok(sent) => sent.map_err(Some),
         Err(_) => Err(None),
     }
@@ -208,7 +223,8 @@ fn skip_model(attempt: &Attempt, judgement: &Judgement, incomer: &Incomer) {
     let endpoint = attempt.endpoint();
     if endpoint.vitals.skipped_models.skip(model, attempt.cluster().clock.now()) {
         let model = endpoint.shown(model);
-        info!(endpoint = endpoint.name(), model, "endpoint does not have the model");
+        let client = incomer.client.as_deref();
+        info!(endpoint = endpoint.name(), model, client, "endpoint does not have the model");
     }
 }
 

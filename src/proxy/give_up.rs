@@ -50,6 +50,11 @@ impl Proxy {
 
     fn all_down(&self, wanted: &Wanted, journey: &Journey) -> OwnAnswer {
         let message = self.causes(wanted, journey);
+        if let Some(why) = &journey.unreachable {
+            return OwnAnswer::no_connection(format!(
+                "qcc: {why}; the limit on open files may have to be raised. {message}"
+            ));
+        }
         match self.earliest_return(wanted) {
             Some(wait) => OwnAnswer::all_down(message, wait),
             None => OwnAnswer::all_refused(message),

@@ -6,7 +6,7 @@ use hyper::{Method, Request, Version};
 use super::answers::OwnAnswer;
 use super::host::{check_origin, host_of};
 use super::target::check_target;
-use crate::config::ClusterSettings;
+use crate::config::{ClientToken, ClusterSettings};
 use crate::upstream::has_passed_here;
 
 /// What may be asked under `/v1/`. Of another method nobody here knows what its answer looks like, or whether it
@@ -74,24 +74,31 @@ pub fn forwards_left<B>(request: &Request<B>) -> Result<Option<u64>, OwnAnswer> 
     }
 }
 
-/// Refuses a request without one of the cluster's client tokens, where it has some.
+/// The client token that a request came with, where the cluster has some. Clients present a credential as
+/// `x-api-key`, as Bearer (RFC 6750 §2.1) or as both, and the two may differ, where a key of the user's own is set
+/// beside the token: any right one is enough, and the first right one counts, `x-api-key` before Bearer.
 ///
 /// # Errors
-/// The answer that says so.
-pub fn authorise(headers: &HeaderMap, settings: &ClusterSettings) -> Result<(), OwnAnswer> {
+/// The answer to a request without a right one.
+pub fn authorise<'s>(
+    headers: &HeaderMap,
+    settings: &'s ClusterSettings,
+) -> Result<Option<&'s ClientToken>, OwnAnswer> {
     if settings.client_tokens.is_empty() {
-        return Ok(());
+        return Ok(None);
     }
-    let bearer = headers
-        .get_all(AUTHORIZATION)
-        .iter()
-        .filter_map(|value| value.as_bytes().split_at_checked(7))
-        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case(b"bearer "))
-        .map(|(_, token)| token);
-    let presented: Vec<&[u8]> =
-        headers.get_all("x-api-key").iter().map(|value| value.as_bytes()).chain(bearer).collect();
-    let is_known = presented.iter().any(|presented| settings.knows_token(presented));
-    if is_known { Ok(()) } else { Err(OwnAnswer::unauthorized()) }
+    let bare = headers.get_all("x-api-key").iter().map(|value| value.as_bytes());
+    let bearer = headers.get_all(AUTHORIZATION).iter().filter_map(|value| bearer_token(value.as_bytes()));
+    // Each one is looked at: the time taken does not tell which one was right.
+    let first_right =
+        bare.chain(bearer).fold(None, |known, presented| known.or(settings.client_token(presented)));
+    first_right.map(Some).ok_or_else(OwnAnswer::unauthorized)
+}
+
+/// What follows the scheme, whose name is in any case (RFC 9110 §11.1), and at least one space.
+fn bearer_token(value: &[u8]) -> Option<&[u8]> {
+    let (scheme, rest) = value.split_at_checked(b"bearer ".len())?;
+    scheme.eq_ignore_ascii_case(b"bearer ").then(|| rest.trim_ascii_start())
 }
 
 #[cfg(test)]

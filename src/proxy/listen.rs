@@ -3,38 +3,47 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use tracing::warn;
 
 use super::Proxy;
+use super::accept::Acceptor;
 use super::connection::serve_connection;
+use super::stalled::Taken;
 
-/// The pause after a connection could not be accepted: the limit on descriptors, mostly, which passes.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// A client that is gone without a word is noticed within a minute: its request would go on to be paid for.
+const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
+    .with_time(Duration::from_secs(15))
+    .with_interval(Duration::from_secs(15))
+    .with_retries(3);
 
 /// Serves until `stop` turns true, then lets running exchanges finish within the cluster's
 /// `drain_timeout`, and aborts what is left.
-pub async fn serve(proxy: Arc<Proxy>, listener: TcpListener, mut stop: watch::Receiver<bool>) {
+pub async fn serve(
+    proxy: Arc<Proxy>,
+    listener: TcpListener,
+    mut acceptor: Acceptor,
+    mut stop: watch::Receiver<bool>,
+) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             biased;
             () = async { drop(stop.wait_for(|stop| *stop).await) } => break,
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => {
-                    // Events are small and each is awaited: batching only delays them.
-                    let _ = stream.set_nodelay(true);
-                    connections.spawn(serve_connection(proxy.clone(), stream, stop.clone()));
-                }
-                Err(error) => {
-                    warn!(%error, "no connection can be accepted");
-                    sleep(ACCEPT_PAUSE).await;
-                }
-            },
             Some(_) = connections.join_next() => {}
+            ((stream, _), place) = acceptor.next(|| listener.accept()) => {
+                prepare(&stream);
+                let stream = Taken::within(proxy.cluster.settings().timeouts.idle, stream);
+                let served = serve_connection(proxy.clone(), stream, stop.clone());
+                connections.spawn(async move {
+                    served.await;
+                    drop(place);
+                });
+            },
         }
     }
     drop(listener);
@@ -46,4 +55,11 @@ pub async fn serve(proxy: Arc<Proxy>, listener: TcpListener, mut stop: watch::Re
             "exchanges were still running after drain_timeout and are aborted"
         );
     }
+}
+
+/// A connection does without what can't be set.
+fn prepare(stream: &TcpStream) {
+    // Events are small and each is awaited: batching only delays them.
+    let _ = stream.set_nodelay(true);
+    let _ = SockRef::from(stream).set_tcp_keepalive(&KEEPALIVE);
 }

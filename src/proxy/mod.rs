@@ -1,11 +1,13 @@
 //! The proxy: what comes in goes to an endpoint that is not known to be down, and the answer goes back
 //! as it came.
 
+mod accept;
 mod answers;
 mod attempts;
 mod beginning;
 mod bodies;
 mod body;
+mod clients;
 mod connection;
 mod exchange;
 mod framing;
@@ -20,8 +22,10 @@ mod outgoing;
 mod relay;
 mod request;
 mod rewound;
+mod stalled;
 mod target;
 
+pub use accept::{Acceptor, Place};
 pub use connection::serve_connection;
 pub use framing::{Follower, Stop};
 pub use host::is_addressed_to;
@@ -33,6 +37,7 @@ use hyper::body::Incoming;
 use hyper::{Request, Response};
 
 use crate::cluster::Cluster;
+use crate::exchange::Call;
 use bodies::BodyRoom;
 use outgoing::OutgoingBody;
 
@@ -40,12 +45,13 @@ use outgoing::OutgoingBody;
 pub struct Proxy {
     cluster: Arc<Cluster>,
     bodies: Arc<BodyRoom>,
+    refusals: clients::Refusals,
 }
 
 impl Proxy {
     /// A proxy in front of this cluster.
     pub fn new(cluster: Arc<Cluster>) -> Arc<Self> {
-        Arc::new(Self { cluster, bodies: Arc::default() })
+        Arc::new(Self { cluster, bodies: Arc::default(), refusals: clients::Refusals::default() })
     }
 
     /// Answers one request.
@@ -58,15 +64,18 @@ impl Proxy {
             return answer;
         }
         let path = request.uri().path().to_owned();
-        if let Err(refusal) = guard::authorise(request.headers(), &settings) {
-            return refusal.into_response(&path);
-        }
+        let client = match clients::let_in(request.headers(), &settings, &self.cluster, &self.refusals) {
+            Ok(client) => client,
+            Err(refusal) => return refusal.into_response(&path),
+        };
         if let Some(answer) = local::answer(&request) {
             return answer;
         }
-        match request::Incomer::read(request, &self.bodies, &settings).await {
+        let answer = match request::Incomer::read(request, client.clone(), &self.bodies, &settings).await {
             Ok(incomer) => self.serve(incomer, &settings).await,
             Err(refusal) => refusal.into_response(&path),
-        }
+        };
+        clients::log_answer(client.as_deref(), Call::of_path(&path), &answer);
+        answer
     }
 }

@@ -24,6 +24,8 @@ const LIGHT_ANSWER_WITHIN: Duration = Duration::from_secs(30);
 
 /// A client's request, read to its end.
 pub struct Incomer {
+    /// The name of the token that it came with.
+    pub client: Option<Arc<str>>,
     /// Its method.
     pub method: Method,
     /// Its path and query, byte for byte.
@@ -49,6 +51,7 @@ impl Incomer {
     /// The answer to a body that can't be read.
     pub async fn read(
         request: Request<Incoming>,
+        client: Option<Arc<str>>,
         room: &Arc<BodyRoom>,
         settings: &ClusterSettings,
     ) -> Result<Self, OwnAnswer> {
@@ -66,6 +69,7 @@ impl Incomer {
         let whole = body.contiguous();
         let (facts, clues) = RequestFacts::with_clues(&whole);
         Ok(Self {
+            client,
             facts,
             session: clues.session(&parts.headers),
             protocol,

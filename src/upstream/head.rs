@@ -5,8 +5,9 @@ use std::sync::Arc;
 use hyper::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::http::uri::{Authority, PathAndQuery, Scheme};
 use hyper::{Method, Request, Uri, Version};
+use zeroize::Zeroizing;
 
-use super::{Origin, ReplayBody, via};
+use super::{ReplayBody, via};
 use crate::config::{AuthForm, BASE_URL_BYTES_MAX, BaseUrl, ProxyUrl, Secret};
 
 /// RFC 9110 §7.6.1, with the older names that intermediaries still use. Trailers are never passed on, so that
@@ -46,17 +47,43 @@ const _: () = assert!(BASE_URL_BYTES_MAX + TARGET_BYTES_MAX <= URI_BYTES_MAX);
 
 const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
-impl Origin {
-    /// A request to this endpoint. The target is the endpoint's path prefix and then `target`, byte for
-    /// byte; the authority comes from the configuration alone; of `headers` goes what is neither
+/// What a request says, before the connection that carries it gives it an address and a key.
+pub struct Draft<'t> {
+    /// Its method.
+    pub method: Method,
+    /// The client's path and query.
+    pub target: &'t PathAndQuery,
+    /// The client's headers, as they came.
+    pub headers: HeaderMap,
+    /// Its body.
+    pub body: ReplayBody,
+}
+
+/// Writes the heads of requests to one endpoint, with the endpoint's key. It is made with the endpoint's pool, and
+/// each connection takes that of the pool which it is of: a key goes to the origin that it belongs to, whatever
+/// request is in hand.
+#[derive(PartialEq)]
+pub(super) struct HeadWriter {
+    host: HeaderValue,
+    credentials: Vec<(HeaderName, HeaderValue)>,
+    hop: Hop,
+}
+
+impl HeadWriter {
+    pub(super) fn new(host: HeaderValue, key: &Secret, auth: AuthForm, hop: Hop) -> Self {
+        Self { host, credentials: credentials(key, auth), hop }
+    }
+
+    /// The proxy that reads the requests, where one does.
+    pub(super) fn reader(&self) -> Option<Arc<str>> {
+        self.hop.reader.clone()
+    }
+
+    /// A request to this endpoint. The target is the endpoint's path prefix and then the draft's, byte for
+    /// byte; the authority comes from the configuration alone; of the headers goes what is neither
     /// hop-by-hop nor a credential, and the endpoint's key is written last.
-    pub fn request(
-        &self,
-        method: Method,
-        target: &PathAndQuery,
-        mut headers: HeaderMap,
-        body: ReplayBody,
-    ) -> Request<ReplayBody> {
+    pub(super) fn request(&self, draft: Draft<'_>) -> Request<ReplayBody> {
+        let Draft { method, target, mut headers, body } = draft;
         strip_hop_by_hop(&mut headers);
         for name in &NOT_FORWARDED {
             headers.remove(name);
@@ -97,6 +124,7 @@ impl Origin {
 
 /// What depends on who reads the request first: the endpoint, or a proxy that passes it on. A proxy only passes
 /// bytes to an https endpoint, so there it is the endpoint.
+#[derive(PartialEq)]
 pub(super) struct Hop {
     /// What goes before the client's path: the endpoint's own, and for a proxy the scheme and the authority
     /// (absolute-form, RFC 9112 §3.2.2).
@@ -123,16 +151,11 @@ impl Hop {
             },
         }
     }
-
-    /// The proxy that reads the requests, where one does.
-    pub(super) fn reader(&self) -> Option<Arc<str>> {
-        self.reader.clone()
-    }
 }
 
 /// The value of `Proxy-Authorization` (RFC 7617 §2), where the proxy asks for one.
 pub(super) fn proxy_authorization(proxy: &ProxyUrl) -> Option<HeaderValue> {
-    proxy.credentials().map(|credentials| sensitive(&format!("Basic {}", credentials.expose())))
+    proxy.credentials().map(|credentials| sensitive("Basic ", credentials))
 }
 
 /// The same request as HTTP/2 has it: the authority beside the path and not among the headers (RFC 9113 §8.3.1).
@@ -147,11 +170,11 @@ pub(super) fn for_http2<B>(request: Request<B>, authority: &Authority) -> Reques
     Request::from_parts(head, body)
 }
 
-/// The headers that carry the key, made once: a request only shares them.
-pub(super) fn credentials(key: &Secret, auth: AuthForm) -> Vec<(HeaderName, HeaderValue)> {
-    let key = key.expose();
-    let x_api_key = || (X_API_KEY, sensitive(key));
-    let bearer = || (header::AUTHORIZATION, sensitive(&format!("Bearer {key}")));
+/// The headers that carry the key, made once: a request only shares them. Their memory is not wiped, since the
+/// type that hyper writes has no way to; so there is one copy for each header of an endpoint, and no more.
+fn credentials(key: &Secret, auth: AuthForm) -> Vec<(HeaderName, HeaderValue)> {
+    let x_api_key = || (X_API_KEY, sensitive("", key));
+    let bearer = || (header::AUTHORIZATION, sensitive("Bearer ", key));
     match auth {
         AuthForm::Both => vec![x_api_key(), bearer()],
         AuthForm::XApiKey => vec![x_api_key()],
@@ -180,9 +203,14 @@ fn tells_of_the_way(name: &HeaderName) -> bool {
     name.starts_with("proxy-") || name.starts_with("x-forwarded-")
 }
 
-fn sensitive(value: &str) -> HeaderValue {
+/// `Debug` of a sensitive value shows nothing of it, and HPACK never puts it into its table (RFC 7541 §7.1.3).
+fn sensitive(scheme: &str, secret: &Secret) -> HeaderValue {
+    let secret = secret.expose();
+    let mut text = Zeroizing::new(String::with_capacity(scheme.len() + secret.len()));
+    text.push_str(scheme);
+    text.push_str(secret);
     // The configuration has checked that the key can be a header value.
-    let mut value = HeaderValue::from_str(value).unwrap_or_else(|_| HeaderValue::from_static(""));
+    let mut value = HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static(""));
     value.set_sensitive(true);
     value
 }

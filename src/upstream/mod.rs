@@ -2,8 +2,7 @@
 //! that makes a request head. Proxy and prober both go through it.
 //!
 //! ```text
-//! Origin ── head                 the request's head
-//!        ├─ pool                 connections kept
+//! Origin ── pool ─ head          connections kept, and the head of what is sent on them
 //!        ├─ connect              new ones: look-up, race, tunnel, TLS
 //!        └─ connection           one exchange
 //!             ├─ http1 ─ wire    the check before the first byte
@@ -15,6 +14,7 @@ mod answer;
 mod body;
 mod connect;
 mod connection;
+mod descriptors;
 mod head;
 mod http1;
 mod http2;
@@ -27,22 +27,25 @@ mod wire;
 
 pub use answer::{AnswerBody, BodyError, with_causes};
 pub use body::ReplayBody;
-pub use connect::{ConnectError, Egress, ProxyFault};
+pub use connect::{
+    ConnectError, Connecting, Egress, Network, Pending, ProxyFault, Socket, Tcp, Transport, Unconnected,
+};
 pub use connection::{Connection, Returned, SendError, Unsent};
-pub use head::{TARGET_BYTES_MAX, strip_hop_by_hop};
+pub use descriptors::clients_max;
+pub use head::{Draft, TARGET_BYTES_MAX, strip_hop_by_hop};
 pub use via::has_passed_here;
 pub use wire::Admission;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use hyper::http::HeaderValue;
 use hyper::http::uri::Authority;
-use hyper::http::{HeaderName, HeaderValue};
 use tokio::time::timeout;
 
 use crate::config::{AuthForm, BaseUrl, Secret};
 use connect::{Application, Connector};
-use head::Hop;
+use head::{HeadWriter, Hop};
 use http1::Http1;
 use http2::Http2;
 use pool::Pool;
@@ -51,11 +54,13 @@ use wire::History;
 
 /// Where an endpoint is, how it is authorised, and the connections to it.
 pub struct Origin {
-    host: HeaderValue,
     authority: Authority,
-    credentials: Vec<(HeaderName, HeaderValue)>,
-    hop: Hop,
     connector: Connector,
+    connections: Arc<Connections>,
+}
+
+/// The connections to an endpoint, and what they have shown of it. A reload may keep them.
+struct Connections {
     pool: Arc<Pool>,
     /// Whether a connection may serve several requests: as the last one did, or could.
     shares: AtomicBool,
@@ -92,17 +97,27 @@ impl Origin {
         let host = HeaderValue::from_str(base_url.authority()).map_err(|_| unusable())?;
         let authority = base_url.authority().parse().map_err(|_| unusable())?;
         let connector = Connector::new(base_url, egress)?;
+        let head = HeadWriter::new(host, key, auth, Hop::new(base_url, egress.proxy()));
         Ok(Self {
-            host,
             authority,
-            credentials: head::credentials(key, auth),
-            hop: Hop::new(base_url, egress.proxy()),
-            shares: AtomicBool::new(connector.negotiates()),
+            connections: Arc::new(Connections {
+                pool: Arc::new(Pool::new(head)),
+                shares: AtomicBool::new(connector.negotiates()),
+                turns: Turns::default(),
+                places: Arc::new(AtomicUsize::new(http2::STREAMS_MAX)),
+            }),
             connector,
-            pool: Arc::default(),
-            turns: Turns::default(),
-            places: Arc::new(AtomicUsize::new(http2::STREAMS_MAX)),
         })
+    }
+
+    /// The same with the connections of another one, if they lead where its own would, with the same trust, and
+    /// what is sent on them is addressed and authorised alike.
+    pub fn with_connections_of(self, other: &Self) -> Self {
+        let is_addressed_alike = self.connections.pool.head == other.connections.pool.head;
+        match is_addressed_alike && self.connector.leads_like(&other.connector) {
+            true => Self { connections: other.connections.clone(), ..self },
+            false => self,
+        }
     }
 
     /// A connection that is ready to take a request: a pooled one, else a new one.
@@ -110,7 +125,7 @@ impl Origin {
     /// # Errors
     /// When no connection comes about within the connect timeout. Nothing was sent then.
     pub async fn connection(&self, gate: &Arc<dyn Admission>) -> Result<Connection, ConnectError> {
-        match self.pool.take().await {
+        match self.connections.pool.take().await {
             Some(connection) => Ok(connection),
             None => self.new_connection(gate).await,
         }
@@ -127,13 +142,14 @@ impl Origin {
     }
 
     async fn dial(&self, gate: &Arc<dyn Admission>) -> Result<Connection, ConnectError> {
+        let Connections { pool, shares, turns, places } = &*self.connections;
         // Where a connection may serve many who wait, only as many are opened as they need. Whoever's turn comes
         // looks again. Relaxed: who sees an old number waits in another row.
         let turn = match self.shares_connections() {
-            true => Some(self.turns.take(self.places.load(Ordering::Relaxed)).await),
+            true => Some(turns.take(places.load(Ordering::Relaxed)).await),
             false => None,
         };
-        if let Some(connection) = self.pool.take_shared() {
+        if let Some(connection) = pool.take_shared() {
             return Ok(connection);
         }
         // It was found meanwhile that nothing is shared: the others need not wait.
@@ -141,18 +157,18 @@ impl Origin {
         let stream = self.connector.connect().await?;
         let application = stream.application();
         // Relaxed: who sees it late takes its turn once more.
-        self.shares.store(application == Application::Http2, Ordering::Relaxed);
+        shares.store(application == Application::Http2, Ordering::Relaxed);
         match application {
             Application::Http1 => {
-                let connection = Http1::open(stream, gate.clone(), self.hop.reader()).await?;
-                Ok(Connection::http1(connection, History::New, &self.pool))
+                let connection = Http1::open(stream, gate.clone(), pool.head.reader()).await?;
+                Ok(Connection::http1(connection, History::New, pool))
             }
             Application::Http2 => {
                 let connection =
-                    Http2::open(stream, gate.clone(), self.authority.clone(), turn, &self.places).await?;
+                    Http2::open(stream, gate.clone(), self.authority.clone(), turn, places).await?;
                 let place = connection.place_of_opener();
-                self.pool.share(connection);
-                Ok(Connection::http2(place, History::New, &self.pool))
+                pool.share(connection);
+                Ok(Connection::http2(place, History::New, pool))
             }
         }
     }
@@ -167,17 +183,22 @@ impl Origin {
 
     /// Lets go of connections that are closed or too old.
     pub fn prune(&self) {
-        self.pool.prune();
+        self.connections.pool.prune();
+    }
+
+    /// Closes the connections that nobody uses.
+    pub fn close_idle(&self) {
+        self.connections.pool.close_idle();
     }
 
     /// How many requests could have a connection without a handshake; one that many share counts as one.
     pub fn connections_ready(&self) -> usize {
-        self.pool.ready()
+        self.connections.pool.ready()
     }
 
     /// How many requests have had a connection without a handshake.
     pub fn connections_reused(&self) -> u64 {
-        self.pool.served()
+        self.connections.pool.served()
     }
 
     /// Whether a new connection costs a TLS handshake.
@@ -187,6 +208,6 @@ impl Origin {
 
     /// Whether a connection serves several requests at once, as far as is known.
     pub fn shares_connections(&self) -> bool {
-        self.shares.load(Ordering::Relaxed)
+        self.connections.shares.load(Ordering::Relaxed)
     }
 }

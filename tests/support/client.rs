@@ -187,6 +187,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Raw<S> {
         Self { stream, unread: Vec::new() }
     }
 
+    pub fn into_inner(self) -> S {
+        self.stream
+    }
+
     pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
         // A peer that refuses early may have closed already; what it said is what counts.
         let _ = within("bytes sent", self.stream.write_all(bytes.as_ref())).await;

@@ -148,6 +148,10 @@ impl Running {
         wait(&mut self.child, "the end of the proxy").code()
     }
 
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     pub fn is_running(&mut self) -> bool {
         self.child.try_wait().expect("a child can be waited for").is_none()
     }

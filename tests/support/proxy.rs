@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -10,6 +11,7 @@ use serde_json::Value;
 use super::LIMIT;
 use super::config::{Cluster, TempDir};
 use super::process::{self, Done, Running};
+use super::under::under;
 
 /// A running `qcc proxy start`, with a home of its own.
 pub struct Qcc {
@@ -85,11 +87,27 @@ impl Home {
 
     /// Starts the proxy and awaits its ready line.
     pub fn start_with(self, args: &[&str]) -> Qcc {
+        let command = self.start_command(args);
+        self.started(command)
+    }
+
+    /// Starts the proxy after these lines of shell.
+    pub fn start_under(self, shell: &str) -> Qcc {
+        let command = under(shell, &self.start_command(&[]));
+        self.started(command)
+    }
+
+    /// `qcc proxy start`, with the file's environment.
+    pub fn start_command(&self, args: &[&str]) -> Command {
         let mut command = process::command(&self.directory, &self.environment);
         command
             .args(["proxy", "start", "--cluster", &self.cluster, "--config"])
             .arg(self.config_path())
             .args(args);
+        command
+    }
+
+    fn started(self, command: Command) -> Qcc {
         let mut process = Running::start(command);
         let line = process.line();
         let prefix = format!("qcc: cluster {} on http://", self.cluster);
@@ -187,6 +205,10 @@ impl Qcc {
     /// Awaits the end of the process: its exit code.
     pub fn wait(&mut self) -> Option<i32> {
         self.process.wait()
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
     }
 
     pub fn is_running(&mut self) -> bool {

@@ -39,6 +39,13 @@ pub fn authority_pem() -> &'static str {
     &AUTHORITY.pem
 }
 
+/// The certificate of an authority that vouches for nobody here.
+pub fn another_authority_pem() -> String {
+    let mut parameters = CertificateParams::default();
+    parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    parameters.self_signed(&KeyPair::generate().unwrap()).unwrap().pem()
+}
+
 fn acceptor(protocols: &[&str]) -> TlsAcceptor {
     let key = PrivatePkcs8KeyDer::from(AUTHORITY.key.clone()).into();
     let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))

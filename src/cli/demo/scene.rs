@@ -20,7 +20,8 @@ use crate::clock::Clock;
 use crate::cluster::Cluster;
 use crate::config::{Environment, parse_str};
 use crate::prober;
-use crate::proxy::{self, Proxy};
+use crate::proxy::{self, Acceptor, Proxy};
+use crate::upstream::clients_max;
 
 /// The waits of real life, shortened so that nobody sits through them.
 const SETTINGS: &str = r#"
@@ -66,7 +67,8 @@ impl Scene {
         prober::start_round(&cluster).await;
         let (stop, stopped) = watch::channel(false);
         prober::spawn(cluster.clone(), stopped.clone());
-        let serving = tokio::spawn(proxy::serve(Proxy::new(cluster.clone()), listener, stopped));
+        let acceptor = Acceptor::new("clients", clients_max());
+        let serving = tokio::spawn(proxy::serve(Proxy::new(cluster.clone()), listener, acceptor, stopped));
         let entrance = Entrance { address, cluster: cluster.clone() };
         Ok(Self { endpoints, cluster, entrance, started_at: clock.shown_now(), stop, serving })
     }

@@ -2,6 +2,7 @@
 
 mod filter;
 mod line;
+mod writer;
 
 use std::io::{self, IsTerminal};
 
@@ -12,6 +13,7 @@ use tracing_subscriber::{Layer, Registry, fmt};
 use super::exit::Failure;
 use crate::config::{Environment, printable};
 use line::Line;
+use writer::{Flush, Lines};
 
 /// How log lines are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -31,8 +33,8 @@ pub enum Verbosity {
     Info,
 }
 
-/// Starts writing log lines; `QCC_LOG` wins over `verbosity`.
-pub fn start(format: LogFormat, verbosity: Verbosity, environment: &Environment) -> Result<(), Failure> {
+/// Starts writing log lines; `QCC_LOG` wins over `verbosity`. What is given is to be dropped at the end.
+pub fn start(format: LogFormat, verbosity: Verbosity, environment: &Environment) -> Result<Flush, Failure> {
     let filter = match environment.log_filter() {
         Some(text) => filter::parse(text).map_err(|why| {
             Failure::usage(format!(
@@ -51,11 +53,16 @@ pub fn start(format: LogFormat, verbosity: Verbosity, environment: &Environment)
         LogFormat::Text => Line::Text { has_colour: io::stderr().is_terminal() && !environment.no_color() },
         LogFormat::Json => Line::Json,
     };
+    let written = Lines::to(io::stderr()).map_err(|error| {
+        Failure::failed(format!("the thread that writes the log can't be started: {error}"))
+    })?;
+    let flush = Flush(written.clone());
     let lines = fmt::layer()
         .event_format(line)
-        .with_writer(io::stderr)
+        .with_writer(move || written.clone())
         // It would tell stderr that stderr is closed, and panic over it.
         .log_internal_errors(false)
         .with_filter(filter);
-    tracing::subscriber::set_global_default(Registry::default().with(lines)).map_err(Failure::failed)
+    tracing::subscriber::set_global_default(Registry::default().with(lines)).map_err(Failure::failed)?;
+    Ok(flush)
 }

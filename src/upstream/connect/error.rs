@@ -23,6 +23,9 @@ pub enum ConnectError {
     Handshake(hyper::Error),
     /// It took longer than the connect timeout.
     TimedOut(Duration),
+    /// This machine can't open one: descriptors, ports or memory are used up, or it is forbidden. It says
+    /// nothing of the endpoint.
+    Local(io::Error),
 }
 
 /// What went wrong at a proxy.
@@ -56,6 +59,7 @@ impl fmt::Display for ConnectError {
             }
             Self::Handshake(error) => write!(f, "the connection can't be used: {error}"),
             Self::TimedOut(limit) => write!(f, "no connection within {limit:?}"),
+            Self::Local(error) => write!(f, "this machine can't open a connection: {error}"),
         }
     }
 }

@@ -2,42 +2,46 @@
 
 mod egress;
 mod error;
+mod local;
+mod network;
 mod race;
 mod stream;
 mod tunnel;
 
 pub use egress::Egress;
 pub use error::{ConnectError, ProxyFault};
-pub(super) use stream::{Application, Pending, Stream};
+pub use network::{Connecting, Network, Pending, Socket, Tcp, Transport, Unconnected};
+pub(super) use stream::{Application, Stream};
 
 use std::io;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use socket2::{SockRef, TcpKeepalive};
-use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
+use tracing::warn;
 
 use super::OriginError;
-use crate::config::{BaseUrl, ProxyUrl};
+use crate::clock::Stopwatch;
+use crate::config::{BaseUrl, CaFile, ProxyUrl};
 use tunnel::Tunnel;
 
-/// A peer that is gone without a word is noticed within a minute: a stream may be silent for minutes,
-/// and what is between drops connections that are.
-const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
-    .with_time(Duration::from_secs(15))
-    .with_interval(Duration::from_secs(15))
-    .with_retries(3);
+/// How often it is told that this machine is short of something.
+const WARN_EVERY: Duration = Duration::from_secs(10);
 
 /// How an endpoint is connected to.
 pub(super) struct Connector {
+    network: Arc<dyn Network>,
     host: String,
     port: u16,
     /// Whose host and port they are, where it is not the endpoint itself.
     proxy: Option<ProxyUrl>,
     tunnel: Option<Tunnel>,
     tls: Option<(TlsConnector, ServerName<'static>)>,
+    /// Who is trusted besides the platform's authorities.
+    ca_file: Option<CaFile>,
     limit: Duration,
+    warned: Mutex<Option<Stopwatch>>,
 }
 
 impl Connector {
@@ -57,7 +61,21 @@ impl Connector {
         };
         let (host, limit) = (host.to_owned(), egress.connect_limit());
         let tunnel = proxy.as_ref().filter(|_| base_url.is_https()).map(|proxy| Tunnel::new(proxy, base_url));
-        Ok(Self { host, port, proxy, tunnel, tls, limit })
+        let ca_file = egress.ca_file().cloned();
+        let network = egress.network();
+        Ok(Self { network, host, port, proxy, tunnel, tls, ca_file, limit, warned: Mutex::default() })
+    }
+
+    /// Whether a connection of the other's is as good as one of its own.
+    pub(super) fn leads_like(&self, other: &Self) -> bool {
+        let is_same_server = match (&self.tls, &other.tls) {
+            (None, None) => true,
+            (Some((_, name)), Some((_, other))) => *name == *other,
+            (None, Some(_)) | (Some(_), None) => false,
+        };
+        is_same_server
+            && (&self.host, self.port) == (&other.host, other.port)
+            && (&self.proxy, &self.ca_file) == (&other.proxy, &other.ca_file)
     }
 
     /// The longest that a connection may take, from the look-up of the name to the end of the handshake.
@@ -72,44 +90,48 @@ impl Connector {
 
     /// A new connection. Sets no limit of its own.
     pub(super) async fn connect(&self) -> Result<Stream, ConnectError> {
-        let addresses = tokio::net::lookup_host((self.host.as_str(), self.port))
-            .await
-            .map_err(|error| self.failed(ConnectError::Lookup, ProxyFault::Lookup, error))?;
-        let refused = |error| self.failed(ConnectError::Refused, ProxyFault::Refused, error);
-        let mut tcp = race::connect(addresses.collect()).await.map_err(refused)?;
-        prepare(&tcp).map_err(refused)?;
+        let connected = self.network.connect(&self.host, self.port).await;
+        let mut socket = connected.map_err(|why| self.failed(why))?;
         if let Some(tunnel) = &self.tunnel {
             let proxy = self.host_and_port();
-            tunnel.open(&mut tcp).await.map_err(|why| ConnectError::Proxy { proxy, why })?;
+            tunnel.open(&mut socket).await.map_err(|why| ConnectError::Proxy { proxy, why })?;
         }
         match &self.tls {
-            None => Ok(Stream::Plain(tcp)),
+            None => Ok(Stream::Plain(socket)),
             Some((connector, name)) => {
-                let tls = connector.connect(name.clone(), tcp).await.map_err(ConnectError::Tls)?;
+                let tls = connector.connect(name.clone(), socket).await.map_err(ConnectError::Tls)?;
                 Ok(Stream::Tls(Box::new(tls)))
             }
         }
     }
 
-    fn failed(
-        &self,
-        endpoint: fn(io::Error) -> ConnectError,
-        proxy: fn(io::Error) -> ProxyFault,
-        error: io::Error,
-    ) -> ConnectError {
-        match &self.proxy {
-            None => endpoint(error),
-            Some(_) => ConnectError::Proxy { proxy: self.host_and_port(), why: proxy(error) },
+    /// Warned of now and then only: requests may come by the thousand.
+    fn short(&self, error: io::Error) -> ConnectError {
+        // A panic while it is set leaves it set.
+        let mut warned = self.warned.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if warned.as_ref().is_none_or(|warned| warned.elapsed() >= WARN_EVERY) {
+            *warned = Some(Stopwatch::start());
+            warn!(
+                host = %self.host, %error,
+                "this machine can't open a connection, which says nothing of the endpoint; the limit on open \
+                 files may have to be raised"
+            );
+        }
+        ConnectError::Local(error)
+    }
+
+    fn failed(&self, why: Unconnected) -> ConnectError {
+        let of_proxy = |why| ConnectError::Proxy { proxy: self.host_and_port(), why };
+        match (&self.proxy, why) {
+            (_, Unconnected::Local(error)) => self.short(error),
+            (None, Unconnected::Lookup(error)) => ConnectError::Lookup(error),
+            (None, Unconnected::Refused(error)) => ConnectError::Refused(error),
+            (Some(_), Unconnected::Lookup(error)) => of_proxy(ProxyFault::Lookup(error)),
+            (Some(_), Unconnected::Refused(error)) => of_proxy(ProxyFault::Refused(error)),
         }
     }
 
     fn host_and_port(&self) -> String {
         self.proxy.as_ref().map_or_else(|| format!("{}:{}", self.host, self.port), ProxyUrl::to_string)
     }
-}
-
-fn prepare(tcp: &TcpStream) -> io::Result<()> {
-    // A request is written in one go, and its answer is waited for: batching only delays it.
-    tcp.set_nodelay(true)?;
-    SockRef::from(tcp).set_tcp_keepalive(&KEEPALIVE)
 }

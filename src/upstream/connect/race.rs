@@ -8,15 +8,19 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
+use super::local::Whose;
+
 /// How long an address has before the next one is tried beside it (RFC 8305 §5).
 const STAGGER: Duration = Duration::from_millis(250);
 
 /// The first connection that comes about. The addresses are tried in their order, the families in turn: the
-/// next one after 250 ms, or at once when one has failed. Those that lose are closed.
+/// next one after 250 ms, or at once when one has failed. Those that lose are closed. Of several errors it is the
+/// last one that tells most, see [`Whose`].
 pub(super) async fn connect(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
     let mut waiting = families_in_turn(addresses).into_iter();
     let mut running = JoinSet::new();
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the host name has no address");
+    let mut failed = false;
     loop {
         match waiting.next() {
             Some(address) => drop(running.spawn(TcpStream::connect(address))),
@@ -26,7 +30,8 @@ pub(super) async fn connect(addresses: Vec<SocketAddr>) -> io::Result<TcpStream>
         tokio::select! {
             Some(done) = running.join_next() => match done {
                 Ok(Ok(tcp)) => return Ok(tcp),
-                Ok(Err(error)) => last = error,
+                Ok(Err(error)) if failed && Whose::of(&error) < Whose::of(&last) => {}
+                Ok(Err(error)) => (last, failed) = (error, true),
                 Err(error) => last = io::Error::other(error),
             },
             () = sleep(STAGGER), if waiting.len() > 0 => {}
