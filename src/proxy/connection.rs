@@ -69,6 +69,7 @@ where
             .serve_connection(TokioIo::new(stream), service);
         let over = async {
             tokio::select! {
+                biased;
                 () = stopped => {}
                 () = activity.ends(header_timeout) => {}
             }
