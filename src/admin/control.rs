@@ -2,10 +2,10 @@
 
 use std::convert::Infallible;
 use std::fs::{self, DirBuilder, File, Permissions, TryLockError};
-use std::future::Future;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +16,8 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tracing::debug;
 
@@ -27,6 +29,8 @@ const CONNECTIONS_MAX: usize = 8;
 /// How long another proxy of this user is waited for that binds its socket, which takes it a moment.
 const TURN_WITHIN: Duration = Duration::from_secs(2);
 const TURN_LOOK_EVERY: Duration = Duration::from_millis(5);
+/// How long an answer may take to be written at the end.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(1);
 /// How long a peer may take to send a request's head.
 const HEADER_WITHIN: Duration = Duration::from_secs(10);
 
@@ -134,40 +138,52 @@ async fn remove_leftover(path: &Path) -> Result<(), ControlError> {
     }
 }
 
-/// Serves the control socket until it is dropped.
-pub async fn serve_control(admin: Arc<Admin>, socket: ControlSocket) {
+/// Serves the control socket until `over` turns true, and then to the end of what is being answered: whoever told the
+/// proxy to stop is to hear that it does.
+pub async fn serve_control(admin: Arc<Admin>, socket: ControlSocket, mut over: watch::Receiver<bool>) {
     let mut acceptor = Acceptor::new("the control socket", CONNECTIONS_MAX);
+    let mut connections = JoinSet::new();
     loop {
-        let ((stream, _), place) = acceptor.next(|| socket.listener.accept()).await;
-        let admin = admin.clone();
-        let served = serve(TokioIo::new(stream), move |request| admin.obey(request));
-        tokio::spawn(async move {
-            served.await;
-            drop(place);
-        });
+        tokio::select! {
+            () = async { drop(over.wait_for(|over| *over).await) } => break,
+            Some(_) = connections.join_next() => {}
+            ((stream, _), place) = acceptor.next(|| socket.listener.accept()) => {
+                let (admin, over) = (admin.clone(), over.clone());
+                connections.spawn(async move {
+                    serve(TokioIo::new(stream), move |request| admin.obey(request), over).await;
+                    drop(place);
+                });
+            }
+        }
     }
+    drop(socket);
+    let ended = async { while connections.join_next().await.is_some() {} };
+    let _ = timeout(ANSWERED_WITHIN, ended).await;
 }
 
-/// Serves `admin_listen` until it is dropped: no command, and only for requests that name this host.
-pub async fn serve_tcp(admin: Arc<Admin>, listener: TcpListener) {
+/// Serves `admin_listen` until it is dropped, its connections until `over` turns true: no command, and only for
+/// requests that name this host.
+pub async fn serve_tcp(admin: Arc<Admin>, listener: TcpListener, over: watch::Receiver<bool>) {
     let mut acceptor = Acceptor::new("admin_listen", CONNECTIONS_MAX);
     loop {
         let ((stream, _), place) = acceptor.next(|| listener.accept()).await;
         let admin = admin.clone();
-        let served = serve(TokioIo::new(stream), move |request| {
-            match is_addressed_to(request, &admin.cluster.settings()) {
-                true => admin.look(request),
-                false => error(StatusCode::MISDIRECTED_REQUEST, "the Host is not this one's"),
-            }
-        });
+        let look = move |request: &hyper::Request<Incoming>| match is_addressed_to(
+            request,
+            &admin.cluster.settings(),
+        ) {
+            true => admin.look(request),
+            false => error(StatusCode::MISDIRECTED_REQUEST, "the Host is not this one's"),
+        };
+        let over = over.clone();
         tokio::spawn(async move {
-            served.await;
+            serve(TokioIo::new(stream), look, over).await;
             drop(place);
         });
     }
 }
 
-fn serve<I, F>(io: I, answer: F) -> impl Future<Output = ()>
+async fn serve<I, F>(io: I, answer: F, mut over: watch::Receiver<bool>)
 where
     I: Read + Write + Unpin,
     F: Fn(&hyper::Request<Incoming>) -> hyper::Response<http_body_util::Full<bytes::Bytes>>,
@@ -180,9 +196,15 @@ where
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_WITHIN)
         .serve_connection(io, service);
-    async move {
-        if let Err(error) = connection.await {
-            debug!(%error, "a control connection ended early");
+    let mut connection = pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = async { drop(over.wait_for(|over| *over).await) } => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
         }
+    };
+    if let Err(error) = ended {
+        debug!(%error, "a control connection ended early");
     }
 }
