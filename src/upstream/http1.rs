@@ -20,6 +20,9 @@ use crate::clock::Stopwatch;
 /// How long a pooled connection may take to become ready once its last answer has been read.
 const READY_WITHIN: Duration = Duration::from_millis(50);
 
+/// How much of an answer is read at once, and how long its head may be: what a client that takes nothing holds.
+const READ_BYTES_MAX: usize = 64 * 1024;
+
 /// Boxed once, since it is handed from pool to exchange and back with every request.
 pub(super) struct Http1 {
     sender: SendRequest<ReplayBody>,
@@ -40,8 +43,11 @@ impl Http1 {
     ) -> Result<Box<Self>, ConnectError> {
         let gate = Arc::new(Gate::new(admission));
         let io = TokioIo::new(GuardedStream::new(stream, gate.clone()));
-        let (sender, connection) =
-            http1::Builder::new().handshake(io).await.map_err(ConnectError::Handshake)?;
+        let (sender, connection) = http1::Builder::new()
+            .max_buf_size(READ_BYTES_MAX)
+            .handshake(io)
+            .await
+            .map_err(ConnectError::Handshake)?;
         // It ends by itself when the sender and the answer's body are gone: that is how a request is
         // cancelled. Its error reaches the exchange too, so nothing is lost here.
         tokio::spawn(connection);
