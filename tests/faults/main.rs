@@ -1,0 +1,10 @@
+//! Upstreams that break, lie and fall silent, at every byte: what the client is told, what was sent where, and what
+//! the endpoint's verdict is. The ledgers of the upstreams tell how often each request was accepted.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod answers_cut;
+mod kinds;
+mod rig;
