@@ -83,13 +83,17 @@ impl Cut<'_> {
 
     /// What must become of it.
     fn expected(&self) -> &'static [Came] {
-        let Scene { kind, committed_from, committed_at, complete_at, .. } = *self.scene;
+        let Scene { kind, committed_from, committed_at, .. } = *self.scene;
+        let complete_at = match self.death {
+            Death::Fin => Some(self.scene.closed_at),
+            Death::Reset => self.scene.complete_at,
+        };
         let unserved = match self.billing {
             Billing::PerRequest if !kind.is_free() => Came::Lost,
             Billing::PerRequest | Billing::PerToken => Came::Moved,
         };
         match (self.at, unserved) {
-            (at, _) if at >= complete_at => &[Came::Whole],
+            (at, _) if complete_at.is_some_and(|complete_at| at >= complete_at) => &[Came::Whole],
             (at, _) if at >= committed_at => &[Came::Cut],
             (at, Came::Lost) if at >= committed_from => &[Came::Cut, Came::Lost],
             (at, _) if at >= committed_from => &[Came::Cut, Came::Moved],
@@ -142,13 +146,17 @@ async fn cut(kinds: &[Kind], delimited: &[Delimited], billing: Billing) {
     let rig = Arc::new(Rig::start(kinds[0].is_openai(), billing, |cluster| cluster));
     let first = if kinds[0].is_free() { Kind::Messages } else { kinds[0] };
     assert_eq!(rig.ask(first, "").await.status(), 200);
+    let mut cuts = 0;
     for &kind in kinds {
         for &delimited in delimited {
             for death in [Death::Fin, Death::Reset] {
-                cut_at_every_byte(&rig, billing, death, kind.scene(delimited, "a")).await;
+                let scene = kind.scene(delimited, "a");
+                cuts += scene.bytes.len() + 1;
+                cut_at_every_byte(&rig, billing, death, scene).await;
             }
         }
     }
+    println!("{kinds:?} {billing:?}: {cuts} cuts");
     assert_eq!((rig.a.accepted_twice(), rig.b.accepted_twice()), (Vec::new(), Vec::new()));
     assert_eq!(rig.status("a").await["state"], "healthy");
 }

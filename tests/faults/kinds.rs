@@ -32,13 +32,14 @@ pub struct Scene {
     pub bytes: Vec<u8>,
     /// The body, without what delimits it.
     pub body: Vec<u8>,
-    pub head_bytes: usize,
     /// With so many bytes the client may have got some.
     pub committed_from: usize,
     /// With so many bytes the client must have got some.
     pub committed_at: usize,
-    /// With so many bytes nothing is missing.
-    pub complete_at: usize,
+    /// With so many bytes nothing is missing, however the connection ends; none where it must end well.
+    pub complete_at: Option<usize>,
+    /// With so many bytes nothing is missing if it ends well.
+    pub closed_at: usize,
 }
 
 impl Kind {
@@ -68,9 +69,7 @@ impl Kind {
     pub fn request(self) -> &'static str {
         match self {
             Messages | CountTokens => r#"{"model":"claude-1","messages":[]}"#,
-            MessagesStreamed | MessagesStreamedGzip => {
-                r#"{"model":"claude-1","stream":true,"messages":[]}"#
-            }
+            MessagesStreamed | MessagesStreamedGzip => r#"{"model":"claude-1","stream":true,"messages":[]}"#,
             Chat => r#"{"model":"gpt-1","messages":[]}"#,
             ChatStreamed => r#"{"model":"gpt-1","stream":true,"messages":[]}"#,
             Responses => r#"{"model":"gpt-1","input":"hi"}"#,
@@ -84,7 +83,7 @@ impl Kind {
     }
 
     /// The events of a stream, or a body in two pieces; `from` tells whose it is.
-    fn pieces(self, from: &str) -> Vec<String> {
+    pub fn pieces(self, from: &str) -> Vec<String> {
         match self {
             Messages => vec![
                 format!(r#"{{"id":"of {from}","type":"message","#),
@@ -104,7 +103,9 @@ impl Kind {
                 r#""data":[{"id":"claude-1","type":"model"}]}"#.into(),
             ],
             MessagesStreamed | MessagesStreamedGzip => vec![
-                format!("event: message_start\ndata: {{\"type\":\"message_start\",\"id\":\"of {from}\"}}\n\n"),
+                format!(
+                    "event: message_start\ndata: {{\"type\":\"message_start\",\"id\":\"of {from}\"}}\n\n"
+                ),
                 "event: content_block_delta\ndata: {\"type\":\"content_block_delta\"}\n\n".into(),
                 "event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n".into(),
             ],
@@ -146,15 +147,18 @@ impl Kind {
             MessagesStreamed | ChatStreamed | ResponsesStreamed => (after(&pieces[1]), after(&pieces[1])),
         };
         let complete_at = match (self, delimited) {
-            // The last event says it all, whatever becomes of the connection.
-            (MessagesStreamed | ResponsesStreamed, _) => after(&pieces[2]),
-            // The end of the connection is the end of a body, which that line needs no more than that.
+            // The last event says it all.
+            (MessagesStreamed | ChatStreamed | ResponsesStreamed, _) => Some(after(&pieces[2])),
+            (_, Delimited::ByLength | Delimited::ByChunks) => Some(bytes.len()),
+            (_, Delimited::ByClose) => None,
+        };
+        let closed_at = match (self, delimited) {
+            // An end of the body is all that the last line needs.
             (ChatStreamed, Delimited::ByClose) => after("[DONE]"),
-            (ChatStreamed, _) => after(&pieces[2]),
-            (Messages | MessagesStreamedGzip | Chat | Responses | CountTokens | Models, _) => bytes.len(),
+            (_, _) => complete_at.unwrap_or(bytes.len()),
         };
         let body = body.concat();
-        Scene { kind: self, delimited, bytes, body, head_bytes, committed_from, committed_at, complete_at }
+        Scene { kind: self, delimited, bytes, body, committed_from, committed_at, complete_at, closed_at }
     }
 }
 

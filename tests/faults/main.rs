@@ -7,4 +7,5 @@ mod support;
 
 mod answers_cut;
 mod kinds;
+mod lies;
 mod rig;

@@ -13,13 +13,16 @@ pub struct Rig {
     pub qcc: Qcc,
     pub a: Faulty,
     pub b: Faulty,
+    is_openai: bool,
 }
 
 /// Answers every call well, each in the form of its path and its body.
 pub fn well(kinds: &'static [Kind], from: &'static str) -> impl Fn(&Taken) -> Vec<Act> {
     move |taken| {
-        let asked = |kind: &&Kind| taken.is_for(kind.path()) && taken.head.header("x-kind") == Some(kind.name());
-        let kind = kinds.iter().find(asked).copied().unwrap_or(if taken.is_get() { Kind::Models } else { Messages });
+        let asked =
+            |kind: &&Kind| taken.is_for(kind.path()) && taken.head.header("x-kind") == Some(kind.name());
+        let kind =
+            kinds.iter().find(asked).copied().unwrap_or(if taken.is_get() { Kind::Models } else { Messages });
         says(kind.scene(kind.usual(), from).bytes)
     }
 }
@@ -42,7 +45,11 @@ impl Kind {
 
     /// How such answers mostly come.
     pub fn usual(self) -> Delimited {
-        if self.is_streamed() && self != MessagesStreamedGzip { Delimited::ByChunks } else { Delimited::ByLength }
+        if self.is_streamed() && self != MessagesStreamedGzip {
+            Delimited::ByChunks
+        } else {
+            Delimited::ByLength
+        }
     }
 }
 
@@ -85,13 +92,14 @@ impl Rig {
         let cluster = Cluster::tiers([endpoint("a", &a), endpoint("b", &b)])
             .health("failure_threshold = 15")
             .health("ratio_min_samples = 10000");
-        Self { qcc: Qcc::start(&configure(cluster)), a, b }
+        Self { qcc: Qcc::start(&configure(cluster)), a, b, is_openai: openai }
     }
 
     pub fn request(&self, kind: Kind, id: &str) -> Vec<u8> {
         let target = format!("{}?shot={id}", kind.path());
         let x_kind = format!("x-kind: {}", kind.name());
-        let headers = ["content-type: application/json", "x-api-key: client-key", "anthropic-version: 1", &x_kind];
+        let headers =
+            ["content-type: application/json", "x-api-key: client-key", "anthropic-version: 1", &x_kind];
         // Whose models are asked for is told by the header that only one vendor's clients send.
         let headers = if kind.is_openai() { &headers[..1] } else { &headers[..] };
         let headers: Vec<&str> = headers.iter().copied().chain([x_kind.as_str()]).collect();
@@ -112,10 +120,14 @@ impl Rig {
     /// Requests that no endpoint serves: of so many requests a fifth may be repeated.
     pub async fn earn_retries(&self, count: usize) {
         let mut raw = Raw::connect(self.qcc.address()).await;
-        let asked = raw_request("POST", "/v1/embeddings", self.qcc.address(), &[], br#"{"model":"none"}"#);
+        let path = if self.is_openai { "/v1/messages" } else { "/v1/embeddings" };
+        let asked = raw_request("POST", path, self.qcc.address(), &[], br#"{"model":"none"}"#);
         raw.send(asked.repeat(6 * count)).await;
         for _ in 0..6 * count {
-            assert_eq!(raw.read_reply().await.expect("a reply").status(), 403);
+            assert_eq!(
+                raw.read_reply().await.expect("a reply").head.header("x-qcc-error"),
+                Some("no_endpoint")
+            );
         }
     }
 
