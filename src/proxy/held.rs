@@ -6,7 +6,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::Body;
-use hyper::http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION, SET_COOKIE};
+use hyper::http::header::{
+    CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION, SET_COOKIE,
+};
 use hyper::http::response::Parts;
 use hyper::{Response, StatusCode};
 use memchr::memmem;
@@ -176,13 +178,18 @@ impl Held {
     }
 
     /// The head for the client, and what is left of the answer: hop-by-hop headers, cookies and the
-    /// target of a redirect stay behind.
+    /// target of a redirect stay behind, and the length of a stream: its last event ends it, and one that lacks
+    /// that must not look whole for having as many bytes as were announced.
     pub fn head_for_client(&mut self, attempts: u32) -> Response<()> {
+        let is_stream = self.is_event_stream();
         let mut head = Response::new(());
         *head.status_mut() = self.parts.status;
         let mut headers = std::mem::take(&mut self.parts.headers);
         strip_hop_by_hop(&mut headers);
         headers.remove(SET_COOKIE);
+        if is_stream {
+            headers.remove(CONTENT_LENGTH);
+        }
         if self.parts.status.is_redirection() {
             headers.remove(LOCATION);
         }
