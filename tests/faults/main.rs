@@ -8,4 +8,5 @@ mod support;
 mod answers_cut;
 mod kinds;
 mod lies;
+mod requests_cut;
 mod rig;

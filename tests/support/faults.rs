@@ -27,8 +27,10 @@ pub enum Act {
     Trickle(Vec<u8>, usize, Duration),
     /// The same over and over, so many times, or until the peer leaves.
     Flood(Vec<u8>, usize),
-    /// Once: until the gate lets it through.
+    /// Until the gate lets it through.
     Wait(Gate),
+    /// What this says when it is its turn.
+    Ask(Arc<dyn Fn() -> Vec<Act> + Send + Sync>),
     /// Says no more, and reads until the peer leaves.
     HalfClose,
     /// Closes: a FIN, and a reset where bytes of the peer are left unread.
@@ -342,6 +344,11 @@ impl Line {
                 () = gate.pass() => {}
                 ended = leaves(&mut self.stream, &mut self.unread) => return Err(ended),
             },
+            Act::Ask(more) => {
+                for act in more() {
+                    Box::pin(self.act(act, taken)).await?;
+                }
+            }
             Act::HalfClose => {
                 let _ = self.stream.shutdown().await;
                 return Err(leaves(&mut self.stream, &mut self.unread).await);
