@@ -5,8 +5,12 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod all_failing;
 mod answers_cut;
+mod floods;
+mod idle;
 mod kinds;
 mod lies;
 mod requests_cut;
 mod rig;
+mod silence;

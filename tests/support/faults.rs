@@ -37,7 +37,9 @@ pub enum Act {
     Die,
     /// Closes with a reset.
     Reset,
-    /// Neither says nor reads anything more, and keeps the connection.
+    /// Says nothing more and closes nothing, until the peer leaves.
+    Hush,
+    /// The same, and reads nothing more, so that it does not see the peer leave.
     Stall,
 }
 
@@ -355,11 +357,8 @@ impl Line {
             }
             Act::Die => return Err(Ended::Died),
             Act::Reset => return Err(Ended::Reset),
-            Act::Stall => {
-                // The peer's end is seen though nothing is read: it shows as an end of what may be written.
-                let gone = self.stream.ready(tokio::io::Interest::ERROR).await;
-                return Err(gone.map_or(Ended::Left, |_| Ended::Left));
-            }
+            Act::Hush => return Err(leaves(&mut self.stream, &mut self.unread).await),
+            Act::Stall => std::future::pending().await,
         }
         Ok(())
     }
@@ -415,4 +414,34 @@ pub fn json_answer(text: &str) -> Vec<u8> {
 /// Reads the request and answers it.
 pub fn says(bytes: Vec<u8>) -> Vec<Act> {
     vec![Act::Read, Act::Send(bytes)]
+}
+
+/// An address that takes no connection and refuses none: nobody accepts, and the queue is full, so that the kernel
+/// drops what comes.
+pub struct Blackhole {
+    _listener: std::net::TcpListener,
+    _queue: Vec<TcpStream>,
+    address: SocketAddr,
+}
+
+impl Blackhole {
+    pub async fn open() -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+        let listener = socket.listen(1).unwrap().into_std().unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut queue = Vec::new();
+        // A connection that comes about on loopback does so at once.
+        while let Ok(connected) =
+            tokio::time::timeout(Duration::from_millis(300), TcpStream::connect(address)).await
+        {
+            queue.push(connected.unwrap());
+            assert!(queue.len() < 100, "the queue of {address} is never full");
+        }
+        Self { _listener: listener, _queue: queue, address }
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
 }
