@@ -84,6 +84,7 @@ impl Http1 {
             }
             Err(error) => return Err(SendError::Lost(error.into_error())),
         };
+        self.gate.note_answer();
         // To be passed on it would have to be asked for: what follows it is no HTTP.
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             return Err(SendError::Switched);

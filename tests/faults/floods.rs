@@ -30,8 +30,8 @@ struct Flood {
 async fn flood(flood: Flood) {
     let Flood { what, kind, begins, goes_on, cause } = flood;
     let rig = Rig::start(false, Billing::PerToken, |cluster| {
-        let cluster = cluster.timeouts("first_byte = '1s'").timeouts("answer = '1s'");
-        cluster.health("failure_threshold = 15")
+        // No limit of time ends them.
+        cluster.timeouts("first_byte = '10m'").timeouts("answer = '10m'")
     });
     assert_eq!(rig.ask(kind, "").await.status(), 200);
     rig.earn_retries(FLOODS).await;
@@ -72,11 +72,10 @@ async fn heads_without_an_end_are_bounded_and_no_answer() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_no_content_may_go_on_no_longer_than_first_byte_and_is_bounded() {
-    let informational = b"HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n".repeat(100);
+async fn informational_answers_without_an_end_are_bounded_and_no_answer() {
     for kind in [Kind::Messages, Kind::MessagesStreamed] {
-        let goes_on = informational.clone();
-        flood(Flood { what: "informational answers", kind, begins: Vec::new(), goes_on, cause: "timeout" })
-            .await;
+        let goes_on = b"HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n".repeat(100);
+        let what = "informational answers";
+        flood(Flood { what, kind, begins: Vec::new(), goes_on, cause: "network" }).await;
     }
 }
