@@ -117,18 +117,9 @@ impl Rig {
         self.send(kind, id).await.read_reply().await.expect("a reply")
     }
 
-    /// Requests that no endpoint serves: of so many requests a fifth may be repeated.
     pub async fn earn_retries(&self, count: usize) {
-        let mut raw = Raw::connect(self.qcc.address()).await;
-        let path = if self.is_openai { "/v1/messages" } else { "/v1/embeddings" };
-        let asked = raw_request("POST", path, self.qcc.address(), &[], br#"{"model":"none"}"#);
-        raw.send(asked.repeat(6 * count)).await;
-        for _ in 0..6 * count {
-            assert_eq!(
-                raw.read_reply().await.expect("a reply").head.header("x-qcc-error"),
-                Some("no_endpoint")
-            );
-        }
+        let unserved = if self.is_openai { "/v1/messages" } else { "/v1/embeddings" };
+        earn_retries(&self.qcc, unserved, count).await;
     }
 
     pub async fn status(&self, name: &str) -> Value {
@@ -144,5 +135,17 @@ impl Rig {
     async fn control(&self, method: &str, path: &str) -> Value {
         let mut raw = Raw::connect_unix(&self.qcc.home().socket_path()).await;
         raw.ask(raw_request(method, path, "qcc", &[], b"")).await.json()
+    }
+}
+
+/// Sends requests that no endpoint serves: of so many requests a fifth may be repeated.
+pub async fn earn_retries(qcc: &Qcc, unserved: &str, count: usize) {
+    // A few more, since they are forgotten before the retries that they are for.
+    let requests = 6 * count;
+    let mut raw = Raw::connect(qcc.address()).await;
+    raw.send(raw_request("POST", unserved, qcc.address(), &[], br#"{"model":"none"}"#).repeat(requests))
+        .await;
+    for _ in 0..requests {
+        assert_eq!(raw.read_reply().await.expect("a reply").head.header("x-qcc-error"), Some("no_endpoint"));
     }
 }
