@@ -274,3 +274,79 @@ async fn an_answer_that_nobody_asked_for_reaches_nobody() {
     }
     check(lies).await;
 }
+
+/// It closes its side and reads on: within an answer that is a cut, behind one the connection is of no more use.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_half_closed_connection_is_a_closed_one() {
+    let mut lies = Vec::new();
+    for kind in BOTH {
+        let bytes = kind.scene(kind.usual(), "a").bytes;
+        let cut = bytes[..bytes.len() - 40].to_vec();
+        lies.push(Lie::new("closed within", kind, cut, Told::Cut).then(Act::HalfClose));
+        lies.push(Lie::new("closed behind", kind, bytes, Told::Whole(body(kind))).then(Act::HalfClose));
+    }
+    check(lies).await;
+}
+
+/// What comes on a connection before its first request is an answer to that one, or to none.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bytes_before_any_request_reach_nobody_but_the_first_one_on_their_connection() {
+    for early in [Kind::Messages.scene(Kind::Messages.usual(), "early").bytes, b"220 smtp ready\r\n".to_vec()]
+    {
+        let rig = Rig::start(false, Billing::PerToken, |cluster| cluster);
+        assert_eq!(rig.ask(Kind::Messages, "warm").await.head.header("x-qcc-endpoint"), Some("a"));
+        let said = early.clone();
+        rig.a.before(move |_, place| if place == 0 { vec![Act::Send(said.clone())] } else { Vec::new() });
+        rig.a.script(
+            "last",
+            says([b"HTTP/1.1 200 OK\r\nconnection: close\r\n", &b"content-length: 0\r\n\r\n"[..]].concat()),
+        );
+        rig.earn_retries(ROUNDS + 1).await;
+        rig.ask(Kind::CountTokens, "last").await;
+        for round in 0..ROUNDS {
+            let id = format!("round-{round}");
+            let reply = rig.ask(Kind::Messages, &id).await;
+            let from = |name| Kind::Messages.scene(Kind::Messages.usual(), name).body;
+            let own = reply.body == from("b") || reply.body == from("a");
+            let was_early = reply.body == from("early");
+            assert!(reply.status() == 200 && (own || was_early), "{id}: {reply:?}");
+            // Whoever got it was the first on its connection.
+            let taken = rig.a.taken(&id);
+            assert!(!was_early || taken.iter().all(|taken| taken.place == 0), "{id}");
+            assert!(rig.a.accepted(&id) + rig.b.accepted(&id) <= 2, "{id}");
+        }
+        assert_eq!((rig.a.accepted_twice(), rig.b.accepted_twice()), (Vec::new(), Vec::new()));
+    }
+}
+
+const ROUNDS: usize = 10;
+
+/// It was accepted, so that it may have been billed, whatever is said then.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_billed_by_the_request_is_not_repeated_after_a_lie() {
+    let rig = Rig::start(false, Billing::PerRequest, |cluster| cluster);
+    assert_eq!(rig.ask(Kind::Messages, "").await.status(), 200);
+    for kind in BOTH {
+        for (number, bytes) in [
+            with_lines(kind, "HTTP/1.1 200 OK", "content-length: -1\r\n"),
+            with_lines(kind, "ICY 200 OK", ""),
+            body(kind),
+            [chunks(kind, "", 0), b"zz\r\n".to_vec()].concat(),
+            [chunks(kind, "", 0), b"-1\r\n".to_vec()].concat(),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let id = format!("{kind:?}-{number}");
+            rig.a.script(&id, says(bytes));
+            let reply = rig.ask(kind, &id).await;
+            assert_eq!(
+                (reply.status(), reply.head.header("x-qcc-error")),
+                (502, Some("upstream_lost")),
+                "{id}"
+            );
+            assert_eq!((rig.a.accepted(&id), rig.b.accepted(&id)), (1, 0), "{id}");
+            assert_eq!(rig.ask(Kind::Messages, "").await.head.header("x-qcc-endpoint"), Some("a"));
+        }
+    }
+}

@@ -11,6 +11,7 @@ mod floods;
 mod idle;
 mod kinds;
 mod lies;
+mod mixing;
 mod over_http2;
 mod requests_cut;
 mod rig;

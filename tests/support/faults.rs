@@ -27,8 +27,10 @@ pub enum Act {
     Trickle(Vec<u8>, usize, Duration),
     /// The same over and over, so many times, or until the peer leaves.
     Flood(Vec<u8>, usize),
-    /// Until the gate lets it through.
+    /// Until the gate lets it through; it ends where the peer leaves meanwhile.
     Wait(Gate),
+    /// The same, whatever the peer does meanwhile.
+    Pause(Gate),
     /// What this says when it is its turn.
     Ask(Arc<dyn Fn() -> Vec<Act> + Send + Sync>),
     /// Says no more, and reads until the peer leaves.
@@ -346,6 +348,7 @@ impl Line {
                 () = gate.pass() => {}
                 ended = leaves(&mut self.stream, &mut self.unread) => return Err(ended),
             },
+            Act::Pause(gate) => gate.pass().await,
             Act::Ask(more) => {
                 for act in more() {
                     Box::pin(self.act(act, taken)).await?;
