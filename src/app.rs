@@ -174,12 +174,15 @@ impl Reloader {
     async fn reload(self: Arc<Self>) {
         let _turn = self.turn.lock().await;
         let old = self.cluster.settings();
-        let settings = match load(self.options.clone(), self.environment.clone()).await {
+        let mut settings = match load(self.options.clone(), self.environment.clone()).await {
             Ok(settings) => settings,
             Err(error) => return warn!(%error, "the configuration was not reloaded; the old one stays"),
         };
         if settings.listen != old.listen {
             warn!(listening = %self.listening, "listen changed; it is taken up at the next start");
+        }
+        if let Err(error) = settings.keep_listening_on(old.listen) {
+            return warn!(%error, "the configuration was not reloaded; the old one stays");
         }
         if settings.admin_listen != old.admin_listen {
             warn!("admin_listen changed; it is taken up at the next start");

@@ -18,7 +18,13 @@ impl Clock {
     /// A clock that starts now.
     #[allow(clippy::disallowed_methods, reason = "the edge: the one place that reads the clocks")]
     pub fn start() -> Self {
-        Self { zero: Instant::now(), zero_shown: Timestamp::now() }
+        Self::showing(Timestamp::now())
+    }
+
+    /// A clock that starts now, and shows this time of day, whatever the wall clock says.
+    #[allow(clippy::disallowed_methods, reason = "the edge: the one place that reads the clocks")]
+    pub fn showing(zero_shown: Timestamp) -> Self {
+        Self { zero: Instant::now(), zero_shown }
     }
 
     /// The current tick; the first one is 1, since zero stands for "never".

@@ -10,6 +10,7 @@ pub mod cluster;
 pub mod config;
 pub mod exchange;
 pub mod prober;
+pub mod process;
 pub mod proxy;
 pub mod text;
 pub mod upstream;

@@ -1,8 +1,8 @@
 //! The figures in Prometheus' text format, version 0.0.4.
 
-use std::fmt::Write;
+use std::fmt::{self, Write};
 
-use super::status::{CheckCounts, EndpointStatus, StatusDocument};
+use super::status::{CheckCounts, ClientStatus, EndpointStatus, StatusDocument};
 use crate::cluster::TallySnapshot;
 
 const STATES: [&str; 4] = ["unknown", "healthy", "unhealthy", "recovering"];
@@ -61,14 +61,36 @@ pub(super) fn text(status: &StatusDocument) -> String {
     family("qcc_checks_sent_total", "counter", "Checks sent.", &|endpoint, lines| {
         lines.add("", endpoint.checks.sent as f64);
     });
+    let cluster = Label(&status.cluster);
     let name = "qcc_retries_refused_total";
     let help = "Requests not sent to another endpoint, since too many were failing.";
     let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} counter");
-    let _ = writeln!(out, "{name}{{cluster=\"{}\"}} {}", status.cluster, status.retries_refused);
+    let _ = writeln!(out, "{name}{{cluster=\"{cluster}\"}} {}", status.retries_refused);
+    let name = "qcc_client_requests_total";
+    let _ = writeln!(out, "# HELP {name} Requests let in, by the client's token.\n# TYPE {name} counter");
+    for ClientStatus { name: client, requests, .. } in &status.clients {
+        let client = Label(client);
+        let _ = writeln!(out, "{name}{{cluster=\"{cluster}\",client=\"{client}\"}} {requests}");
+    }
     out
 }
 
-/// The lines of one endpoint in a family. Names hold nothing that would need an escape.
+/// A label's value between its quotes: three characters need an escape there (Prometheus, "Exposition formats",
+/// comments, help text, and type information).
+struct Label<'a>(&'a str);
+
+impl fmt::Display for Label<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.chars().try_for_each(|c| match c {
+            '\\' => f.write_str("\\\\"),
+            '"' => f.write_str("\\\""),
+            '\n' => f.write_str("\\n"),
+            other => f.write_char(other),
+        })
+    }
+}
+
+/// The lines of one endpoint in a family.
 struct Lines<'a> {
     out: &'a mut String,
     name: &'a str,
@@ -78,7 +100,7 @@ struct Lines<'a> {
 
 impl Lines<'_> {
     fn add(&mut self, labels: &str, value: f64) {
-        let (name, cluster, endpoint) = (self.name, self.cluster, &self.endpoint.name);
+        let (name, cluster, endpoint) = (self.name, Label(self.cluster), Label(&self.endpoint.name));
         let _ = writeln!(self.out, "{name}{{cluster=\"{cluster}\",endpoint=\"{endpoint}\"{labels}}} {value}");
     }
 
@@ -86,5 +108,17 @@ impl Lines<'_> {
         for (outcome, count) in outcomes {
             self.add(&format!(",outcome=\"{outcome}\""), *count as f64);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_ends_neither_its_label_nor_its_line() {
+        let shown = Label("a\"} 1\nqcc_forged{x=\"\\").to_string();
+        assert_eq!(shown, r#"a\"} 1\nqcc_forged{x=\"\\"#);
+        assert_eq!(Label("relay-2.eu").to_string(), "relay-2.eu");
     }
 }

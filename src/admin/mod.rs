@@ -4,8 +4,10 @@ mod control;
 mod events;
 mod metrics;
 mod routes;
+mod socket;
 mod status;
 
-pub use control::{ControlError, ControlSocket, serve_control, serve_tcp};
+pub use control::{serve_control, serve_tcp};
 pub use routes::Admin;
-pub use status::{CheckCounts, EndpointStatus, StatusDocument};
+pub use socket::{ControlError, ControlSocket};
+pub use status::{CheckCounts, ClientStatus, EndpointStatus, StatusDocument};

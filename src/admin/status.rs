@@ -5,7 +5,7 @@ use qcc_fsm::{Cause, CheckMethod, Deadline, Tick};
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Clock;
-use crate::cluster::{Cluster, Endpoint, TallySnapshot};
+use crate::cluster::{ClientCount, Cluster, Endpoint, TallySnapshot};
 
 /// The state of a cluster, as `qcc status --json` prints it. It never holds a key.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -23,8 +23,22 @@ pub struct StatusDocument {
     /// How many requests were not sent to another endpoint, since too many were failing.
     #[serde(default)]
     pub retries_refused: u64,
+    /// The clients that have a token, in the order of the configuration.
+    #[serde(default)]
+    pub clients: Vec<ClientStatus>,
     /// The endpoints in the order of the configuration.
     pub endpoints: Vec<EndpointStatus>,
+}
+
+/// What is known of one client.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ClientStatus {
+    /// The name of its token.
+    pub name: String,
+    /// Requests that were let in.
+    pub requests: u64,
+    /// When the latest one came, RFC 3339.
+    pub last_seen: Option<String>,
 }
 
 /// The state of one endpoint.
@@ -114,7 +128,23 @@ impl StatusDocument {
             started_at: rfc3339(started_at),
             usable: endpoints.iter().filter(|endpoint| endpoint.usable).count(),
             retries_refused: cluster.retries.refused(),
+            clients: cluster
+                .clients
+                .counts()
+                .iter()
+                .map(|count| ClientStatus::of(count, &cluster.clock))
+                .collect(),
             endpoints,
+        }
+    }
+}
+
+impl ClientStatus {
+    fn of(count: &ClientCount, clock: &Clock) -> Self {
+        Self {
+            name: count.name.to_string(),
+            requests: count.requests,
+            last_seen: count.last_seen.map(|at| rfc3339(clock.shown(at))),
         }
     }
 }

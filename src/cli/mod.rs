@@ -11,6 +11,7 @@ mod exit;
 mod find;
 mod logging;
 mod output;
+mod panics;
 mod proxy;
 mod status;
 mod table;
@@ -18,14 +19,17 @@ mod table;
 use std::process::ExitCode;
 
 use clap::Parser;
+use tracing::warn;
 
 use crate::config::Environment;
+use crate::process;
 use args::{Cli, Command, ProxyCommand};
 use exit::{Exit, Failure};
 use logging::Verbosity;
 
 /// Does what the process's arguments say.
 pub fn run() -> ExitCode {
+    panics::tell_of_panics();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -46,6 +50,9 @@ pub fn run() -> ExitCode {
 fn carry_out(cli: Cli, environment: &Environment) -> Result<Exit, Failure> {
     let Cli { config, log_format, command } = cli;
     let _written_at_the_end = logging::start(log_format, verbosity(&command), environment)?;
+    if let Err(error) = process::keep_memory_private() {
+        warn!(%error, "core dumps can't be turned off; keys in memory may come to stand in one");
+    }
     let file = config.as_deref();
     match command {
         Command::Proxy { command: ProxyCommand::Start(start) } => proxy::start(start, config, environment),

@@ -6,7 +6,7 @@ use qcc_fsm::{Billing, FailureLimit, FailureWindow, Policy, Snapshot, Tick, Tick
 
 use super::Vitals;
 use crate::clock::Clock;
-use crate::config::{self, ClusterSettings, EndpointSettings, Protocol};
+use crate::config::{self, ClusterSettings, EndpointSettings, Protocol, ProxyUrl, Secret};
 use crate::text::printable;
 use crate::upstream::{Admission, Egress, Origin, OriginError};
 
@@ -26,6 +26,7 @@ pub struct Endpoint {
     pub origin: Arc<Origin>,
     /// The time over which its share of traffic rises after a recovery.
     pub slow_start: Ticks,
+    proxy_credentials: Option<Secret>,
 }
 
 impl Endpoint {
@@ -57,6 +58,7 @@ impl Endpoint {
             window,
             failure_limit: FailureLimit::new(health.ratio_min_samples, health.ratio_threshold_millionths),
             slow_start: Ticks::from_duration(health.slow_start),
+            proxy_credentials: cluster.proxy.as_ref().and_then(ProxyUrl::credentials).cloned(),
             settings: settings.clone(),
             origin: Arc::new(origin),
             vitals,
@@ -93,10 +95,14 @@ impl Endpoint {
         self.vitals.note_error(self.shown(text));
     }
 
-    /// A text from this endpoint as the status and the log show it: in one line, and without our key,
-    /// which an upstream may repeat.
+    /// A text from this endpoint as the status and the log show it: in one line, and without our key and the
+    /// proxy's password, which whoever reads a request may repeat.
     pub fn shown(&self, text: &str) -> String {
-        printable(&text.replace(self.settings.api_key.expose(), "[key]"))
+        let text = self.settings.api_key.masked_in(text);
+        printable(&match &self.proxy_credentials {
+            Some(credentials) => credentials.masked_in(&text),
+            None => text,
+        })
     }
 
     /// The check that its connections make before the first byte of a request.

@@ -3,6 +3,7 @@
 mod attempt;
 mod budget;
 mod choose;
+mod clients;
 mod endpoint;
 mod home;
 mod journal;
@@ -15,6 +16,7 @@ mod vitals;
 pub use attempt::Attempt;
 pub use budget::{RetryBudget, RetryPermit};
 pub use choose::{Choice, Wanted};
+pub use clients::{ClientCount, Clients};
 pub use endpoint::Endpoint;
 pub use journal::{Journal, Record, Source};
 pub use roster::{BuildError, Roster};
@@ -30,6 +32,7 @@ use tokio::sync::Notify;
 
 use crate::clock::Clock;
 use crate::config::ClusterSettings;
+use crate::upstream::{Network, Tcp};
 use moved::MovedSessions;
 
 /// A cluster: its current endpoints, what happened to them, and a bell that rings when something did.
@@ -42,6 +45,9 @@ pub struct Cluster {
     pub journal: Journal,
     /// What may be sent again after a failure that cost work.
     pub retries: RetryBudget,
+    /// The clients that have a token.
+    pub clients: Clients,
+    network: Arc<dyn Network>,
     settings: ArcSwap<ClusterSettings>,
     roster: ArcSwap<Roster>,
     moved: MovedSessions,
@@ -54,12 +60,26 @@ impl Cluster {
     /// # Errors
     /// When an endpoint's origin can't be set up.
     pub fn new(settings: ClusterSettings, clock: Clock) -> Result<Arc<Self>, BuildError> {
-        let roster = Roster::build(&settings, clock, None)?;
+        Self::over(Arc::new(Tcp), settings, clock)
+    }
+
+    /// The same over another network than TCP.
+    ///
+    /// # Errors
+    /// As for [`Cluster::new`].
+    pub fn over(
+        network: Arc<dyn Network>,
+        settings: ClusterSettings,
+        clock: Clock,
+    ) -> Result<Arc<Self>, BuildError> {
+        let roster = Roster::build(&settings, &network, clock, None)?;
         Ok(Arc::new(Self {
+            network,
             name: settings.name.clone(),
             clock,
             journal: Journal::default(),
             retries: RetryBudget::default(),
+            clients: Clients::new(&settings),
             settings: ArcSwap::from_pointee(settings),
             roster: ArcSwap::from_pointee(roster),
             moved: MovedSessions::default(),
@@ -73,11 +93,12 @@ impl Cluster {
     /// # Errors
     /// As for [`Cluster::new`]; the old endpoints stay then.
     pub fn reload(&self, settings: ClusterSettings) -> Result<(), BuildError> {
-        let roster = Roster::build(&settings, self.clock, Some(&self.roster.load()))?;
+        let roster = Roster::build(&settings, &self.network, self.clock, Some(&self.roster.load()))?;
         for (endpoint, command) in roster.commands() {
             self.command(endpoint, command);
         }
         let roster = Arc::new(roster);
+        self.clients.take_up(&settings);
         self.settings.store(Arc::new(settings));
         let old = self.roster.swap(roster.clone());
         for endpoint in roster.renamed_since(&old) {

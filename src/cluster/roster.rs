@@ -9,7 +9,7 @@ use qcc_fsm::AdminCommand;
 use super::Endpoint;
 use crate::clock::Clock;
 use crate::config::{ClusterSettings, EndpointSettings};
-use crate::upstream::{Egress, OriginError};
+use crate::upstream::{Egress, Network, OriginError};
 
 /// The endpoints, the lowest priority number first. It never changes: a reload makes a new one.
 pub struct Roster {
@@ -62,10 +62,15 @@ impl Roster {
     ///
     /// # Errors
     /// When an endpoint can't be set up.
-    pub fn build(settings: &ClusterSettings, clock: Clock, old: Option<&Self>) -> Result<Self, BuildError> {
+    pub fn build(
+        settings: &ClusterSettings,
+        network: &Arc<dyn Network>,
+        clock: Clock,
+        old: Option<&Self>,
+    ) -> Result<Self, BuildError> {
         let mut order: Vec<usize> = (0..settings.endpoints.len()).collect();
         order.sort_by_key(|&index| settings.endpoints[index].priority);
-        let egress = Egress::new(settings);
+        let egress = Egress::new(network.clone(), settings);
         let endpoints = order
             .iter()
             .map(|&index| {

@@ -13,7 +13,7 @@ use super::paths::Environment;
 use super::read::{Section, wrong_type};
 use super::schema::Form;
 use super::secret::EndpointId;
-use super::secret_form::{secret, secrets};
+use super::secret_form::{client_tokens, secret};
 use super::settings::{ClusterSettings, EndpointSettings, HealthSettings, Timeouts, check_listen};
 use super::values;
 
@@ -74,7 +74,7 @@ pub(super) fn clusters(
 fn cluster(name: &str, section: &Section<'_>, fetch_from: Option<&Environment>) -> Option<ClusterSettings> {
     let listen = section.address("listen");
     let admin_listen = section.address("admin_listen");
-    let client_tokens = secrets(section, "client_tokens", fetch_from);
+    let client_tokens = client_tokens(section, fetch_from);
     let retry_ambiguous = section.choice("retry_ambiguous");
     let ca_file = section.text("ca_file").zip(fetch_from).and_then(|(path, environment)| {
         let read = ca_file::read(&path, environment, section.source.directory());
@@ -86,12 +86,18 @@ fn cluster(name: &str, section: &Section<'_>, fetch_from: Option<&Environment>) 
     if admin_listen.is_some_and(|admin| Some(admin) == listen && admin.port() != 0) {
         section.note("admin_listen", Fault::new("must not be the same as listen"));
     }
+    let (max_body_bytes, max_bodies_bytes) = (section.size("max_body"), section.size("max_bodies"));
+    // Zero stands in for a value that was refused already.
+    if max_bodies_bytes < max_body_bytes && max_bodies_bytes != 0 {
+        section.note("max_bodies", Fault::new("must be at least max_body"));
+    }
     Some(ClusterSettings {
         name: name.to_owned(),
         allowed_hosts: section.hosts("allowed_hosts"),
         queue_timeout: section.duration("queue_timeout"),
         drain_timeout: section.duration("drain_timeout"),
-        max_body_bytes: section.size("max_body"),
+        max_body_bytes,
+        max_bodies_bytes,
         max_attempts: section.count("max_attempts"),
         commit_after: section.duration("commit_after"),
         session_ttl: section.duration("session_ttl"),

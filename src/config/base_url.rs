@@ -5,6 +5,8 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::error::Fault;
 
+/// Longest address: short enough to leave room for a client's path behind it.
+pub const BASE_URL_BYTES_MAX: usize = 2048;
 /// Longest host name (RFC 1035 §2.3.4) and longest of its labels, in bytes.
 const HOST_MAX_BYTES: usize = 253;
 const LABEL_MAX_BYTES: usize = 63;
@@ -50,8 +52,11 @@ impl Scheme {
 impl BaseUrl {
     /// # Errors
     /// Anything but scheme, host, port and path; a path with `..`, empty segments or escapes; a path
-    /// that ends in `/v1`. The error never repeats the text, which may hold a password.
+    /// that ends in `/v1`; more than [`BASE_URL_BYTES_MAX`]. The error never repeats the text, which may hold a password.
     pub(super) fn new(written: &str) -> Result<BaseUrl, Fault> {
+        if written.len() > BASE_URL_BYTES_MAX {
+            return Err(Fault::new(format!("must not be longer than {BASE_URL_BYTES_MAX} bytes")));
+        }
         let (scheme, rest) = split_scheme(written)?;
         refuse_what_is_no_address(rest)?;
         let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
@@ -259,6 +264,9 @@ mod tests {
         for text in words.split(' ').chain(["", "https://a b", "https://a\nb", " https://a", "https://a\0"]) {
             assert!(BaseUrl::new(text).is_err(), "{text}");
         }
+        let of_length = |length: usize| format!("https://a/{}", "x".repeat(length - "https://a/".len()));
+        assert!(BaseUrl::new(&of_length(BASE_URL_BYTES_MAX)).is_ok());
+        assert!(BaseUrl::new(&of_length(BASE_URL_BYTES_MAX + 1)).is_err());
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! Certificates that are trusted besides the platform's.
 
 use std::fmt;
-use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,6 +10,7 @@ use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 
 use super::error::Fault;
+use super::files;
 use super::paths::{Environment, Outside};
 
 /// Largest file: all certificates that a platform trusts are a quarter of it.
@@ -46,12 +46,10 @@ pub(super) fn read(path: &str, environment: &Environment, directory: &Path) -> R
         .ok_or_else(|| Fault::new("`~` stands for nothing here: HOME is not set"))?;
     let shown = path.display();
     let failed = |error: io::Error| Fault::new(format!("{shown} can't be read: {error}"));
-    // Asked before opening: a pipe would block until somebody writes to it.
-    if !path.metadata().map_err(failed)?.is_file() {
-        return Err(Fault::new(format!("{shown} is not a regular file")));
-    }
+    let file = files::open_regular(&path).map_err(failed)?;
+    let file = file.ok_or_else(|| Fault::new(format!("{shown} is not a regular file")))?;
     let mut bytes = Vec::new();
-    File::open(&path).map_err(failed)?.take(FILE_MAX_BYTES + 1).read_to_end(&mut bytes).map_err(failed)?;
+    file.take(FILE_MAX_BYTES + 1).read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() as u64 > FILE_MAX_BYTES {
         return Err(Fault::new(format!("{shown} is larger than 1 MiB")));
     }

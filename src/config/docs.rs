@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-use super::keys::{CLUSTER, ENDPOINT, HEALTH, SECRET, TIMEOUTS};
-use super::schema::{Fallback, Group, Key};
+use super::keys::{CLUSTER, ENDPOINT, HEALTH, SECRET, TIMEOUTS, TOKEN_NAME};
+use super::schema::{Fallback, Key};
 
 const INTRO: &str = r#"# Configuration
 
@@ -41,7 +41,7 @@ misspelled one doesn't go unnoticed.
 
 ## Secrets
 
-`api_key` and each of `client_tokens` is either a text, or a table with exactly one of these keys:
+`api_key` and each of `client_tokens` is either a text, or a table with exactly one of `env`, `file` and `command`:
 
 "#;
 
@@ -49,25 +49,33 @@ const AFTER_SECRETS: &str = r#"
 A secret is printable ASCII without spaces, at most 8 KiB. A key written out as a text works too, but
 then the file must be readable by its owner only (`chmod 600`), and is refused otherwise.
 `qcc proxy start` fetches the secrets of its own cluster only. No command is run unless the rest of
-the file is right. Messages never show a secret, nor a line of the file.
+the file is right. Messages never show a secret, nor a line of the file. A key file must be a regular file, or a
+link to one, that only its owner can read.
+
+```toml
+client_tokens = [{ name = "ci", env = "CI_TOKEN" }, { name = "ada", file = "~/.config/qcc/ada.token" }]
+```
+
+Of a client's token only the SHA-256 digest is kept in memory. A client that presents several credentials is let
+in when one of them is right, and counts under the first right one, `x-api-key` before `Authorization`.
 "#;
 
 /// The whole of docs/configuration.md.
 pub fn markdown() -> String {
     let mut page = INTRO.to_owned();
-    write_keys(&mut page, &SECRET);
+    write_keys(&mut page, SECRET.keys.iter().chain([&TOKEN_NAME]));
     page.push_str(AFTER_SECRETS);
     for group in [&CLUSTER, &HEALTH, &TIMEOUTS, &ENDPOINT] {
         // Writing to a string doesn't fail.
         let _ = write!(page, "\n## `{}`\n\n{}\n\n", group.header, group.about);
-        write_keys(&mut page, group);
+        write_keys(&mut page, group.keys);
     }
     page
 }
 
-fn write_keys(page: &mut String, group: &Group) {
+fn write_keys<'k>(page: &mut String, keys: impl IntoIterator<Item = &'k Key>) {
     page.push_str("| Key | Value | Default | What it does, and why this default |\n|---|---|---|---|\n");
-    for Key { name, form, default, doc } in group.keys {
+    for Key { name, form, default, doc } in keys {
         let default = match default {
             Fallback::Required => "required".to_owned(),
             Fallback::Unset(meaning) => (*meaning).to_owned(),

@@ -6,7 +6,10 @@
 
 use std::borrow::Cow;
 use std::fmt::{self, Write as _};
+use std::net::SocketAddr;
 use std::path::PathBuf;
+
+use crate::text::is_obeyed_or_unseen;
 
 /// Problems shown of one file; the rest is counted.
 const PROBLEMS_SHOWN_MAX: usize = 20;
@@ -32,6 +35,8 @@ pub enum ConfigError {
     ClusterNotNamed { path: PathBuf, names: Vec<String> },
     /// A listen address given on the command line can't be used.
     Listen { cluster: String, fault: Fault },
+    /// The address that a running proxy listens on can't be used with a changed configuration.
+    StillListening { listening: SocketAddr, fault: Fault },
 }
 
 /// One thing that is wrong in a file.
@@ -102,22 +107,17 @@ pub(super) fn nearest<'k>(text: &str, candidates: impl Iterator<Item = &'k str>)
         .map(|(_, known)| known)
 }
 
-/// Text from outside, fit for a terminal: a control character is shown, not obeyed.
+/// Text from outside, fit for a terminal: a control character is shown, not obeyed, and so is one that can't be seen.
 pub fn printable(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
-        if c.is_control() || is_invisible(c) {
+        if is_obeyed_or_unseen(c) {
             shown.extend(c.escape_unicode());
         } else {
             shown.push(c);
         }
     }
     shown
-}
-
-/// Characters of no width, and those that turn the direction of the text around them.
-fn is_invisible(c: char) -> bool {
-    matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
 impl fmt::Display for Fault {
@@ -157,6 +157,9 @@ impl fmt::Display for ConfigError {
                 write!(f, "{path}: has several clusters\n  choose one with --cluster: {names}")
             }
             Self::Listen { cluster, fault } => write!(f, "--listen for cluster {cluster}: {fault}"),
+            Self::StillListening { listening, fault } => {
+                write!(f, "{listening}, which is listened on until the next start, {fault}")
+            }
         }
     }
 }

@@ -11,7 +11,8 @@ const fn key(name: &'static str, form: Form, default: Fallback, doc: &'static st
 }
 
 /// In the order of the documentation.
-pub(super) const GROUPS: [&Group; 6] = [&ROOT, &CLUSTER, &HEALTH, &TIMEOUTS, &ENDPOINT, &SECRET];
+pub(super) const GROUPS: [&Group; 7] =
+    [&ROOT, &CLUSTER, &HEALTH, &TIMEOUTS, &ENDPOINT, &SECRET, &CLIENT_TOKEN];
 
 #[rustfmt::skip]
 pub(super) static ROOT: Group = Group {
@@ -31,8 +32,9 @@ pub(super) static CLUSTER: Group = Group {
             "Where clients connect: an IP address or `localhost`, and a port (0: any free one). Loopback by \
              default, since whoever reaches it spends the keys; any other address needs `client_tokens`."),
         key("client_tokens", Form::Secrets, Toml("[]"),
-            "Tokens of which a client must present one, as `x-api-key` or Bearer. None by default: loopback \
-             lets in this machine's users only."),
+            "Tokens of which a client must present one, as `x-api-key` or Bearer; each in one of the forms under \
+             [Secrets](#secrets), in a table also with a `name`. None by default: loopback lets in this machine's \
+             users only."),
         key("allowed_hosts", Form::Hosts, Toml("[]"),
             "Names under which clients reach the proxy besides loopback's and the address of `listen`; a \
              request with another `Host` is refused, so that no web page can reach it under a name of its own. \
@@ -47,6 +49,10 @@ pub(super) static CLUSTER: Group = Group {
         key("max_body", Form::Size, Toml("\"64 MiB\""),
             "Largest body of a request, kept in memory until an endpoint has answered. Above what the \
              Messages API takes (32 MB), so that it is the endpoint that refuses."),
+        key("max_bodies", Form::Size, Toml("\"512 MiB\""),
+            "Most memory for the bodies of all requests under way, at least `max_body`. A request that finds no room \
+             waits for `queue_timeout` at most and is then told to come back. Enough for a thousand usual requests, \
+             or eight of the largest."),
         key("max_attempts", Form::Count { min: 1, max: 32 }, Toml("4"),
             "Most endpoints that one request is sent to. More would only prolong an outage that four \
              endpoints share."),
@@ -183,17 +189,25 @@ pub(super) static ENDPOINT: Group = Group {
     ],
 };
 
+const ENV: Key = key("env", Form::Text, Unset("none"), "An environment variable of the proxy's process.");
 #[rustfmt::skip]
-pub(super) static SECRET: Group = Group {
-    header: "a secret, as api_key = { … }",
+const FILE: Key = key("file", Form::Text, Unset("none"),
+    "A file that only its owner can read (`chmod 600`). `~/` is the home directory; a relative path \
+     starts at the configuration file's directory. Line breaks at the end are dropped.");
+#[rustfmt::skip]
+const COMMAND: Key = key("command", Form::Words, Unset("none"),
+    "A program and its arguments, run without a shell, 10 s at most. The first line that it prints \
+     is the secret.");
+#[rustfmt::skip]
+pub(super) const TOKEN_NAME: Key = key("name", Form::Name, Unset("`token-1`, `token-2`, … by its place in the list"),
+    "Of a client's token only: what it is called in the status, in metrics and in logs. Requests are counted \
+     under it, and go on being counted over a reload that keeps the name.");
+
+pub(super) static SECRET: Group =
+    Group { header: "a secret, as api_key = { … }", about: "", keys: &[ENV, FILE, COMMAND] };
+
+pub(super) static CLIENT_TOKEN: Group = Group {
+    header: "a client's token, as client_tokens = [{ … }]",
     about: "",
-    keys: &[
-        key("env", Form::Text, Unset("none"), "An environment variable of the proxy's process."),
-        key("file", Form::Text, Unset("none"),
-            "A file that only its owner can read (`chmod 600`). `~/` is the home directory; a relative path \
-             starts at the configuration file's directory. Line breaks at the end are dropped."),
-        key("command", Form::Words, Unset("none"),
-            "A program and its arguments, run without a shell, 10 s at most. The first line that it prints \
-             is the secret."),
-    ],
+    keys: &[TOKEN_NAME, ENV, FILE, COMMAND],
 };

@@ -13,10 +13,12 @@ use super::assemble::{self, Wanted};
 use super::error::{ConfigError, Fault};
 use super::paths::Environment;
 use super::settings::Settings;
-use super::{keys, read, secret_source};
+use super::{files, keys, read};
 
 /// Largest configuration file; one with a thousand endpoints is a quarter of it.
 const FILE_MAX_BYTES: u64 = 1 << 20;
+/// Room in which the end of a file is looked for.
+const READ_AHEAD_BYTES: usize = 1 << 10;
 
 impl Settings {
     /// Reads and checks the file: the one given, else `$QCC_CONFIG`, else the one in the XDG
@@ -66,8 +68,10 @@ fn read_file(path: &Path) -> Result<(Zeroizing<String>, Option<u32>), ConfigErro
         true => ConfigError::Missing { path: path.to_owned() },
         false => unreadable(error.to_string()),
     })?;
-    let mode = secret_source::mode_open_to_others(&file).map_err(|error| unreadable(error.to_string()))?;
-    let mut text = Zeroizing::new(String::new());
+    let mode = files::mode_open_to_others(&file).map_err(|error| unreadable(error.to_string()))?;
+    // Keys may stand in it, and a text that grows leaves copies of itself behind.
+    let size_bytes = file.metadata().map_or(0, |found| found.len()).min(FILE_MAX_BYTES);
+    let mut text = Zeroizing::new(String::with_capacity(size_bytes as usize + READ_AHEAD_BYTES));
     file.take(FILE_MAX_BYTES + 1).read_to_string(&mut text).map_err(|error| unreadable(error.to_string()))?;
     if text.len() as u64 > FILE_MAX_BYTES {
         return Err(unreadable("it is larger than 1 MiB".to_owned()));

@@ -82,7 +82,9 @@ fn basic_credentials(userinfo: &str) -> Result<Secret, Fault> {
         return Err(fault());
     }
     let (user, password) = userinfo.split_once(':').unwrap_or((userinfo, ""));
-    let mut plain = zeroize::Zeroizing::new(percent_decoded(user).ok_or_else(fault)?);
+    // Room for both at once: what grows leaves copies of itself behind.
+    let mut plain = zeroize::Zeroizing::new(Vec::with_capacity(userinfo.len() + 1));
+    plain.extend_from_slice(&percent_decoded(user).ok_or_else(fault)?);
     if plain.contains(&b':') {
         return Err(Fault::new("the user name must not hold a colon"));
     }

@@ -41,18 +41,14 @@ impl Secret {
     pub fn expose(&self) -> &str {
         &self.0
     }
-
-    /// Whether `presented` is this secret. Compares digests of fixed length, so that the time taken
-    /// tells neither how many leading bytes are right nor how long the secret is.
-    pub fn matches(&self, presented: &[u8]) -> bool {
-        let digest = |bytes: &[u8]| <[u8; 32]>::from(Sha256::digest(bytes));
-        digest(self.0.as_bytes()).ct_eq(&digest(presented)).into()
-    }
 }
 
 impl PartialEq for Secret {
+    /// Compares digests of fixed length, so that the time taken tells neither how many leading bytes are the
+    /// same nor how long the secrets are.
     fn eq(&self, other: &Secret) -> bool {
-        self.matches(other.0.as_bytes())
+        let digest = |secret: &Secret| <[u8; 32]>::from(Sha256::digest(secret.0.as_bytes()));
+        digest(self).ct_eq(&digest(other)).into()
     }
 }
 
@@ -101,6 +97,36 @@ impl fmt::Debug for EndpointId {
 mod tests {
     use super::*;
 
+    /// Compiles only while `Secret` has none of the traits: with one, two candidates would fit.
+    macro_rules! assert_lacks {
+        ($($lacking:path),*) => {$({
+            trait Candidate<Which> {
+                fn fits() {}
+            }
+            impl<T: ?Sized> Candidate<u8> for T {}
+            impl<T: ?Sized + $lacking> Candidate<u16> for T {}
+            <Secret as Candidate<_>>::fits();
+        })*};
+    }
+
+    #[test]
+    fn no_trait_gives_a_secret_away() {
+        assert_lacks!(
+            fmt::Display,
+            fmt::LowerHex,
+            ToString,
+            serde::Serialize,
+            std::ops::Deref,
+            AsRef<str>,
+            AsRef<[u8]>,
+            std::borrow::Borrow<str>,
+            Into<String>,
+            std::hash::Hash,
+            PartialOrd,
+            Copy
+        );
+    }
+
     #[test]
     fn debug_shows_nothing_of_a_secret() {
         let secret = Secret::new("sk-canary").unwrap();
@@ -108,11 +134,11 @@ mod tests {
     }
 
     #[test]
-    fn only_the_whole_secret_matches() {
-        let secret = Secret::new("token-1").unwrap();
-        assert!(secret.matches(b"token-1"));
-        for other in ["", "t", "token-", "token-10", "TOKEN-1", " token-1", "token-1\n"] {
-            assert!(!secret.matches(other.as_bytes()), "{other:?}");
+    fn secrets_are_the_same_only_as_a_whole() {
+        let secret = Secret::new("key-1").unwrap();
+        assert_eq!(secret, Secret::new("key-1").unwrap());
+        for other in ["k", "key-", "key-10", "KEY-1"] {
+            assert_ne!(secret, Secret::new(other).unwrap());
         }
     }
 

@@ -1,8 +1,6 @@
 //! Where the file says that a secret is, and how it is fetched from there.
 
-use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
@@ -12,15 +10,13 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 use super::error::Fault;
+use super::files;
 use super::paths::{Environment, Outside};
 use super::secret::{SECRET_MAX_BYTES, Secret};
 
 /// How long a command may take to print a secret: a person may have to touch a token.
 const COMMAND_LIMIT: Duration = Duration::from_secs(10);
 const COMMAND_POLL: Duration = Duration::from_millis(10);
-
-/// Mode bits that let anybody but the owner at a file.
-const OTHERS: u32 = 0o077;
 
 /// One of the four ways to give a secret. Has no `Debug`: a command's arguments may be secret too.
 pub(super) enum SecretSource {
@@ -66,24 +62,15 @@ fn from_file(path: &str, environment: &Environment, directory: &Path) -> Result<
     let expanded = environment
         .expand(path, directory)
         .ok_or_else(|| Fault::new("`~` stands for nothing here: HOME is not set"))?;
-    // Asked before opening: a pipe would block until somebody writes to it.
-    if !expanded.metadata().map_err(failed)?.is_file() {
-        return Err(Fault::new(format!("{shown} is not a regular file")));
-    }
-    let file = File::open(expanded).map_err(failed)?;
-    if let Some(mode) = mode_open_to_others(&file).map_err(failed)? {
+    let file = files::open_regular(&expanded).map_err(failed)?;
+    let file = file.ok_or_else(|| Fault::new(format!("{shown} is not a regular file")))?;
+    if let Some(mode) = files::mode_open_to_others(&file).map_err(failed)? {
         return Err(Fault::new(format!("{shown} can be read by other users (mode {mode:04o})"))
             .help(format!("run `chmod 600` on {shown}")));
     }
     let mut bytes = Zeroizing::new(Vec::with_capacity(SECRET_MAX_BYTES + 4));
     file.take(SECRET_MAX_BYTES as u64 + 3).read_to_end(&mut bytes).map_err(failed)?;
     secret_from_bytes(&bytes)
-}
-
-/// The file's permission bits, if they let anybody but its owner at it.
-pub(super) fn mode_open_to_others(file: &File) -> io::Result<Option<u32>> {
-    let mode = file.metadata()?.permissions().mode() & 0o7777;
-    Ok((mode & OTHERS != 0).then_some(mode))
 }
 
 /// Without the line break at the end, that editors and programs write.

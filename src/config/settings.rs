@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::base_url::BaseUrl;
 use super::ca_file::CaFile;
 use super::choices::{AuthForm, Billing, Protocol, RetryAmbiguous};
+use super::client_token::{self, ClientToken};
 use super::error::{ConfigError, Fault, nearest};
 use super::glob::ModelGlob;
 use super::model_map::ModelMap;
@@ -31,7 +32,8 @@ pub struct ClusterSettings {
     pub name: String,
     /// Not loopback only where there are client tokens. Port 0 asks for any free one.
     pub listen: SocketAddr,
-    pub client_tokens: Vec<Secret>,
+    /// Names are unique, and so are the tokens.
+    pub client_tokens: Vec<ClientToken>,
     /// In lower case, without ports.
     pub allowed_hosts: Vec<String>,
     /// Zero: a request doesn't wait.
@@ -39,6 +41,8 @@ pub struct ClusterSettings {
     pub drain_timeout: Duration,
     /// 1 KiB to 1 GiB.
     pub max_body_bytes: u64,
+    /// `max_body_bytes` to 1 GiB.
+    pub max_bodies_bytes: u64,
     /// 1 to 32.
     pub max_attempts: u32,
     pub commit_after: Duration,
@@ -148,10 +152,9 @@ impl Settings {
 }
 
 impl ClusterSettings {
-    /// Whether it is one of the client tokens. Looks at all of them, so that the time taken doesn't
-    /// tell which one it was.
-    pub fn knows_token(&self, presented: &[u8]) -> bool {
-        self.client_tokens.iter().fold(false, |known, token| token.matches(presented) | known)
+    /// The client token that was presented, if it is one. The time taken tells nothing of the tokens.
+    pub fn client_token(&self, presented: &[u8]) -> Option<&ClientToken> {
+        client_token::find(&self.client_tokens, presented)
     }
 
     /// Puts the address of `--listen` in place of the file's.
@@ -162,6 +165,18 @@ impl ClusterSettings {
         self.listen = values::address(text)
             .and_then(|listen| check_listen(listen, self.client_tokens.len()).map(|()| listen))
             .map_err(|fault| ConfigError::Listen { cluster: self.name.clone(), fault })?;
+        Ok(())
+    }
+
+    /// Puts the address that a running proxy listens on in place of the file's, which is taken up at the
+    /// next start only.
+    ///
+    /// # Errors
+    /// It is not loopback while there are no client tokens.
+    pub fn keep_listening_on(&mut self, listening: SocketAddr) -> Result<(), ConfigError> {
+        check_listen(listening, self.client_tokens.len())
+            .map_err(|fault| ConfigError::StillListening { listening, fault })?;
+        self.listen = listening;
         Ok(())
     }
 }

@@ -19,7 +19,9 @@ use crate::exchange::{
     ByHead, Call, Cooling, ErrorText, Head, Judgement, apply_cooldown, failed_connect, judge_error_body,
     judge_lost, judge_timeout, judge_unconnected,
 };
-use crate::upstream::{AnswerBody, ConnectError, Connection, ReplayBody, Returned, SendError, with_causes};
+use crate::upstream::{
+    AnswerBody, ConnectError, Connection, Draft, ReplayBody, Returned, SendError, with_causes,
+};
 
 /// The most of an answer that is read.
 const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -199,8 +201,8 @@ impl Check {
                 (Method::POST, chat::target(protocol), ReplayBody::new(vec![Bytes::from(body)]))
             }
         };
-        let request = endpoint.origin.request(method, &target, headers, body);
-        connection.send(request, self.attempt.stamp()).await
+        let draft = Draft { method, target: &target, headers, body };
+        connection.send(draft, self.attempt.stamp()).await
     }
 
     async fn judge(&self, response: Response<AnswerBody>, connection: Returned, code: &str) -> Meaning {

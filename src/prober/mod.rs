@@ -5,6 +5,7 @@
 
 mod chat;
 mod check;
+mod identity;
 mod round;
 mod schedule;
 mod warming;
@@ -38,9 +39,10 @@ pub fn spawn(cluster: Arc<Cluster>, mut stop: watch::Receiver<bool>) -> JoinHand
     let prober = Prober { cluster, permits: Arc::new(Semaphore::new(CHECKS_MAX)) };
     tokio::spawn(async move {
         tokio::select! {
+            biased;
+            () = async { drop(stop.wait_for(|stop| *stop).await) } => {}
             () = prober.run() => {}
             () = warming => {}
-            () = async { drop(stop.wait_for(|stop| *stop).await) } => {}
         }
     })
 }
@@ -86,6 +88,7 @@ impl Prober {
             changed.as_mut().enable();
             let wake_at = self.look(&mut schedule, &mut checks);
             tokio::select! {
+                biased;
                 () = changed => {}
                 () = sleep_until(self.cluster.clock.instant(wake_at)) => {}
                 Some(_) = checks.join_next() => {}

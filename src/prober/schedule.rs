@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use qcc_fsm::{Epoch, Tick, Ticks};
 
-use crate::cluster::Endpoint;
+use super::identity::Identity;
+use crate::cluster::{Endpoint, Vitals};
 
 /// How far an interval varies, so that endpoints are not checked in step: 20 % each way.
 const JITTER: f64 = 0.2;
@@ -22,7 +23,7 @@ impl Schedule {
     /// Forgets endpoints that are gone.
     pub fn keep_only(&mut self, endpoints: &[Arc<Endpoint>]) {
         if self.next.len() + self.told.len() > 2 * endpoints.len() {
-            let is_there = |of: &Key| endpoints.iter().any(|endpoint| key(endpoint) == *of);
+            let is_there = |of: &Key| endpoints.iter().any(|endpoint| of.is(&endpoint.vitals));
             self.next.retain(|of, _| is_there(of));
             self.told.retain(|of, _| is_there(of));
         }
@@ -57,9 +58,9 @@ impl Schedule {
     }
 }
 
-/// The address of an endpoint's figures, which a reload keeps.
-type Key = usize;
+/// By an endpoint's figures, which a reload keeps.
+type Key = Identity<Vitals>;
 
 fn key(endpoint: &Arc<Endpoint>) -> Key {
-    Arc::as_ptr(&endpoint.vitals).addr()
+    Identity::of(&endpoint.vitals)
 }

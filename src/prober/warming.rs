@@ -12,7 +12,9 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tracing::debug;
 
+use super::identity::Identity;
 use crate::cluster::{Cluster, Endpoint};
+use crate::upstream::Origin;
 
 /// Between two looks at the pools.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -36,6 +38,7 @@ pub(super) async fn run(cluster: Arc<Cluster>) {
     loop {
         warming.look(&cluster, &mut opening);
         tokio::select! {
+            biased;
             () = sleep(LOOK_EVERY) => {}
             Some(done) = opening.join_next() => {
                 // One that panicked is a defect; its endpoint is not warmed again.
@@ -77,7 +80,7 @@ impl Warming {
         let roster = cluster.roster();
         let endpoints = roster.endpoints();
         if self.endpoints.len() > endpoints.len() {
-            self.endpoints.retain(|of, _| endpoints.iter().any(|endpoint| key(endpoint) == *of));
+            self.endpoints.retain(|of, _| endpoints.iter().any(|endpoint| of.is(&endpoint.origin)));
         }
         let in_flight: u32 = endpoints.iter().map(|endpoint| endpoint.vitals.in_flight()).sum();
         self.load.note(in_flight as usize, now);
@@ -155,7 +158,8 @@ async fn open(endpoint: Arc<Endpoint>, count: usize) -> (Key, Came) {
     let gate = endpoint.admission();
     for _ in 0..count {
         if let Err(error) = endpoint.origin.warm(&gate).await {
-            debug!(endpoint = endpoint.name(), %error, "no connection could be opened ahead of need");
+            let error = endpoint.shown(&error.to_string());
+            debug!(endpoint = endpoint.name(), error, "no connection could be opened ahead of need");
             return (key(&endpoint), Came::NotAll);
         }
         debug!(endpoint = endpoint.name(), "a connection was opened ahead of need");
@@ -188,11 +192,11 @@ impl Load {
     }
 }
 
-/// The address of an endpoint's way out, which a reload makes anew.
-type Key = usize;
+/// By an endpoint's way out, which a reload makes anew.
+type Key = Identity<Origin>;
 
 fn key(endpoint: &Arc<Endpoint>) -> Key {
-    Arc::as_ptr(&endpoint.origin).addr()
+    Identity::of(&endpoint.origin)
 }
 
 #[cfg(test)]

@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
-use hyper::http::header::{CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
-use hyper::{Response, StatusCode};
+use hyper::http::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use hyper::{Method, Response, StatusCode};
 use serde_json::json;
 
+use super::guard::METHODS;
 use super::outgoing::OutgoingBody;
 use crate::config::Protocol;
 use crate::exchange::Call;
+use crate::upstream::TARGET_BYTES_MAX;
 
 /// Why qcc answers itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +21,16 @@ pub enum ErrorCode {
     NoConnection,
     /// The request is not one that may be forwarded.
     BadRequest,
+    /// Its method is none that is forwarded.
+    MethodNotAllowed,
+    /// Its target is longer than what may go up.
+    TargetTooLong,
+    /// Its head is too large.
+    HeadTooLarge,
+    /// It expects what nobody here does.
+    ExpectationFailed,
+    /// It was forwarded here before.
+    Loop,
     /// It names a host that this is not.
     Misdirected,
     /// It comes from a web page of another site.
@@ -29,6 +41,8 @@ pub enum ErrorCode {
     BodyTooLarge,
     /// Its body did not come in time.
     BodyTimeout,
+    /// The bodies of other requests take up the memory that there is for them.
+    BodiesTooLarge,
     /// There is nothing at its path.
     NotFound,
     /// It asks for a WebSocket.
@@ -44,11 +58,17 @@ impl ErrorCode {
             Self::NoEndpoint => "no_endpoint",
             Self::NoConnection => "no_connection",
             Self::BadRequest => "bad_request",
+            Self::MethodNotAllowed => "method_not_allowed",
+            Self::TargetTooLong => "target_too_long",
+            Self::HeadTooLarge => "head_too_large",
+            Self::ExpectationFailed => "expectation_failed",
+            Self::Loop => "loop",
             Self::Misdirected => "misdirected",
             Self::ForeignOrigin => "foreign_origin",
             Self::Unauthorized => "unauthorized",
             Self::BodyTooLarge => "body_too_large",
             Self::BodyTimeout => "body_timeout",
+            Self::BodiesTooLarge => "bodies_too_large",
             Self::NotFound => "not_found",
             Self::UpgradeRequired => "upgrade_required",
             Self::UpstreamLost => "upstream_lost",
@@ -85,6 +105,42 @@ impl OwnAnswer {
         Self { closes: true, ..Self::new(StatusCode::BAD_REQUEST, ErrorCode::BadRequest, message) }
     }
 
+    /// The method is none that is forwarded.
+    pub fn method_not_allowed() -> Self {
+        let message = "qcc: this method is not forwarded";
+        let status = StatusCode::METHOD_NOT_ALLOWED;
+        Self { closes: true, ..Self::new(status, ErrorCode::MethodNotAllowed, message) }
+    }
+
+    /// The target is longer than what may go up.
+    pub fn target_too_long() -> Self {
+        let message = format!("qcc: the target is longer than {TARGET_BYTES_MAX} bytes");
+        let status = StatusCode::URI_TOO_LONG;
+        Self { closes: true, ..Self::new(status, ErrorCode::TargetTooLong, message) }
+    }
+
+    /// The head has too many bytes or fields (RFC 6585 §5).
+    pub fn head_too_large(message: impl Into<String>) -> Self {
+        let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+        Self { closes: true, ..Self::new(status, ErrorCode::HeadTooLarge, message) }
+    }
+
+    /// An expectation other than `100-continue`.
+    pub fn expectation_failed() -> Self {
+        let message = "qcc: no expectation but 100-continue is met here";
+        let status = StatusCode::EXPECTATION_FAILED;
+        Self { closes: true, ..Self::new(status, ErrorCode::ExpectationFailed, message) }
+    }
+
+    /// The request was forwarded by this proxy already. To the proxy that sent it, which is this one, the
+    /// endpoint has failed.
+    pub fn looping() -> Self {
+        let message =
+            "qcc: the request comes from this proxy itself; the base_url of an endpoint leads back here";
+        let answer = Self::new(StatusCode::BAD_GATEWAY, ErrorCode::Loop, message);
+        Self { closes: true, retry: Some(Retry::Never), ..answer }
+    }
+
     /// The `Host` is not this proxy's.
     pub fn misdirected(message: impl Into<String>) -> Self {
         let status = StatusCode::MISDIRECTED_REQUEST;
@@ -114,6 +170,13 @@ impl OwnAnswer {
     pub fn body_timeout() -> Self {
         let message = "qcc: the request's body did not come in time";
         Self { closes: true, ..Self::new(StatusCode::REQUEST_TIMEOUT, ErrorCode::BodyTimeout, message) }
+    }
+
+    /// The bodies of other requests took up `max_bodies` for as long as this one may wait.
+    pub fn bodies_too_large(wait: Duration) -> Self {
+        let message = "qcc: the bodies of requests under way take up max_bodies";
+        let answer = Self::new(StatusCode::SERVICE_UNAVAILABLE, ErrorCode::BodiesTooLarge, message);
+        Self { closes: true, retry: Some(Retry::After(wait)), ..answer }
     }
 
     /// Nothing is there.
@@ -197,6 +260,13 @@ impl OwnAnswer {
                 headers.insert(RETRY_AFTER, HeaderValue::from(whole_secs(wait)));
             }
         }
+        if self.code == ErrorCode::Unauthorized {
+            // RFC 9110 §11.6.1: a 401 says how to do better; RFC 6750 §3: with a parameter at least.
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"qcc\""));
+        }
+        if self.code == ErrorCode::MethodNotAllowed {
+            headers.insert(ALLOW, methods_allowed());
+        }
         if self.code == ErrorCode::UpgradeRequired {
             // RFC 9110 §15.5.22: the answer names what is spoken here.
             headers.insert(hyper::http::header::UPGRADE, HeaderValue::from_static("HTTP/1.1"));
@@ -207,28 +277,46 @@ impl OwnAnswer {
         response
     }
 
+    /// Whether it is one that clients wait out.
+    fn is_overload(&self) -> bool {
+        let has_no_room = matches!(self.code, ErrorCode::NoEndpoint | ErrorCode::BodiesTooLarge);
+        has_no_room && self.status == StatusCode::SERVICE_UNAVAILABLE
+    }
+
     fn anthropic_type(&self) -> &'static str {
         match self.code {
             ErrorCode::NoEndpoint if self.status == StatusCode::FORBIDDEN => "permission_error",
-            ErrorCode::NoEndpoint | ErrorCode::NoConnection => "overloaded_error",
+            ErrorCode::NoEndpoint | ErrorCode::NoConnection | ErrorCode::BodiesTooLarge => "overloaded_error",
             ErrorCode::Unauthorized => "authentication_error",
             ErrorCode::BodyTooLarge => "request_too_large",
             ErrorCode::NotFound => "not_found_error",
             ErrorCode::ForeignOrigin => "permission_error",
-            ErrorCode::UpstreamLost => "api_error",
+            ErrorCode::UpstreamLost | ErrorCode::Loop => "api_error",
             ErrorCode::BodyTimeout => "timeout_error",
-            ErrorCode::BadRequest | ErrorCode::Misdirected | ErrorCode::UpgradeRequired => {
-                "invalid_request_error"
-            }
+            ErrorCode::BadRequest
+            | ErrorCode::MethodNotAllowed
+            | ErrorCode::TargetTooLong
+            | ErrorCode::HeadTooLarge
+            | ErrorCode::ExpectationFailed
+            | ErrorCode::Misdirected
+            | ErrorCode::UpgradeRequired => "invalid_request_error",
         }
     }
 
     fn openai_type(&self) -> &'static str {
         match self.code {
             ErrorCode::NoEndpoint if self.status == StatusCode::FORBIDDEN => "permission_error",
-            ErrorCode::NoEndpoint | ErrorCode::NoConnection | ErrorCode::UpstreamLost => "server_error",
+            ErrorCode::NoEndpoint
+            | ErrorCode::NoConnection
+            | ErrorCode::UpstreamLost
+            | ErrorCode::Loop
+            | ErrorCode::BodiesTooLarge => "server_error",
             ErrorCode::Unauthorized => "authentication_error",
             ErrorCode::BadRequest
+            | ErrorCode::MethodNotAllowed
+            | ErrorCode::TargetTooLong
+            | ErrorCode::HeadTooLarge
+            | ErrorCode::ExpectationFailed
             | ErrorCode::Misdirected
             | ErrorCode::ForeignOrigin
             | ErrorCode::BodyTooLarge
@@ -241,12 +329,12 @@ impl OwnAnswer {
     fn openai_code(&self) -> &'static str {
         if self.is_overload() { "server_is_overloaded" } else { self.code.as_str() }
     }
+}
 
-    /// Whether its client does best to wait and come again.
-    fn is_overload(&self) -> bool {
-        matches!(self.code, ErrorCode::NoEndpoint | ErrorCode::NoConnection)
-            && self.status != StatusCode::FORBIDDEN
-    }
+/// The value of `Allow` (RFC 9110 §10.2.1).
+pub fn methods_allowed() -> HeaderValue {
+    let methods = METHODS.each_ref().map(Method::as_str).join(", ");
+    HeaderValue::from_str(&methods).unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 
 /// Whole seconds, rounded up, one at least: `retry-after: 0` makes clients come back at once.

@@ -168,6 +168,7 @@ impl Proxy {
             let soonest = now + Duration::from_millis(100);
             let until = at.map_or(give_up_at, |at| at.max(soonest).min(give_up_at));
             tokio::select! {
+                biased;
                 () = changed => {}
                 () = sleep_until(until) => {}
             }

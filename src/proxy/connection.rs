@@ -16,10 +16,20 @@ use tracing::debug;
 
 use super::Proxy;
 use super::framing::{Guarded, HEAD_BYTES_MAX};
+use super::idle::{Activity, Lasting};
 use super::rewound::Rewound;
 
 /// How an HTTP/2 connection begins (RFC 9113 §3.4); no HTTP/1 request does.
-const HTTP2_PREFACE_START: &[u8] = b"PRI";
+const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// How many requests a connection may have under way: no fewer than RFC 9113 §6.5.2 recommends.
+const STREAMS_MAX: u32 = 100;
+/// How many streams that are reset before they are looked at a client may send, before the connection is closed
+/// (rapid reset, CVE-2023-44487).
+const RESETS_PENDING_MAX: usize = 20;
+/// How many streams may be reset for errors of the client's, before the connection is closed.
+const ERRORS_MAX: usize = 100;
+/// How much of each answer is held for a client that does not read, in bytes.
+const UNSENT_BYTES_MAX: usize = 64 * 1024;
 
 /// Serves one connection to its end; from a stop on, to the end of what runs on it.
 pub async fn serve_connection<S>(proxy: Arc<Proxy>, mut stream: S, mut stop: watch::Receiver<bool>)
@@ -28,23 +38,42 @@ where
 {
     let header_timeout = proxy.cluster.settings().timeouts.client_header;
     let begun = tokio::select! {
+        biased;
         begun = timeout(header_timeout, beginning(&mut stream)) => begun,
         // Nothing came on it: clients open connections ahead of need, and a drain must not wait for those.
         () = async { drop(stop.wait_for(|stop| *stop).await) } => return,
     };
     let Ok(Ok(begun)) = begun else { return };
-    let is_http2 = begun == HTTP2_PREFACE_START;
+    let is_http2 = begun == HTTP2_PREFACE;
     let stream = Rewound::new(begun, stream);
+    let stopped = async move { drop(stop.wait_for(|stop| *stop).await) };
     let ended = if is_http2 {
+        let activity: Arc<Activity> = Arc::default();
+        let requests = activity.clone();
         let service = service_fn(move |request: Request<Incoming>| {
-            let proxy = proxy.clone();
-            async move { Ok::<_, Infallible>(proxy.handle(request).await) }
+            let (proxy, under_way) = (proxy.clone(), requests.begin());
+            async move {
+                Ok::<_, Infallible>(proxy.handle(request).await.map(|body| Lasting::new(body, under_way)))
+            }
         });
         let connection = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .max_header_list_size(HEAD_BYTES_MAX as u32)
+            .max_concurrent_streams(STREAMS_MAX)
+            .max_pending_accept_reset_streams(RESETS_PENDING_MAX)
+            .max_local_error_reset_streams(ERRORS_MAX)
+            .max_send_buf_size(UNSENT_BYTES_MAX)
+            // Who does not answer a ping is gone, or holds the connection up with half a head.
+            .keep_alive_interval(header_timeout)
+            .keep_alive_timeout(header_timeout)
             .serve_connection(TokioIo::new(stream), service);
-        until_stopped(connection, stop, |connection| connection.graceful_shutdown()).await
+        let over = async {
+            tokio::select! {
+                () = stopped => {}
+                () = activity.ends(header_timeout) => {}
+            }
+        };
+        until_over(connection, over, |connection| connection.graceful_shutdown()).await
     } else {
         let guarded = Guarded::new(stream);
         let refusals = guarded.refusals();
@@ -63,33 +92,34 @@ where
             .max_buf_size(HEAD_BYTES_MAX)
             .auto_date_header(false)
             .serve_connection(TokioIo::new(guarded), service);
-        until_stopped(connection, stop, |connection| connection.graceful_shutdown()).await
+        until_over(connection, stopped, |connection| connection.graceful_shutdown()).await
     };
     if let Err(error) = ended {
         debug!(%error, "a client's connection ended early");
     }
 }
 
-/// Drives a connection to its end; from a stop on, to the end of what runs on it.
-async fn until_stopped<C: Future>(
+/// Drives a connection to its end; once it is `over`, to the end of what runs on it.
+async fn until_over<C: Future>(
     connection: C,
-    mut stop: watch::Receiver<bool>,
+    over: impl Future<Output = ()>,
     finish: impl FnOnce(Pin<&mut C>),
 ) -> C::Output {
     let mut connection = pin!(connection);
-    let stopped = async { drop(stop.wait_for(|stop| *stop).await) };
     tokio::select! {
+        biased;
         output = connection.as_mut() => return output,
-        () = stopped => finish(connection.as_mut()),
+        () = over => finish(connection.as_mut()),
     }
     connection.await
 }
 
-/// The first bytes: as many as tell the protocol, or as there are.
+/// The first bytes: as many as tell the protocol, or as there are. All of a preface, since hyper waits for its rest
+/// without a limit.
 async fn beginning<S: AsyncRead + Unpin>(stream: &mut S) -> std::io::Result<Vec<u8>> {
-    let mut begun = Vec::with_capacity(HTTP2_PREFACE_START.len());
-    while begun.len() < HTTP2_PREFACE_START.len() && HTTP2_PREFACE_START.starts_with(&begun) {
-        let missing = HTTP2_PREFACE_START.len() - begun.len();
+    let mut begun = Vec::with_capacity(HTTP2_PREFACE.len());
+    while begun.len() < HTTP2_PREFACE.len() && HTTP2_PREFACE.starts_with(&begun) {
+        let missing = HTTP2_PREFACE.len() - begun.len();
         if stream.take(missing as u64).read_buf(&mut begun).await? == 0 {
             break;
         }
@@ -105,9 +135,19 @@ mod tests {
 
     #[tokio::test]
     async fn the_protocol_is_told_by_as_few_bytes_as_it_takes() {
-        for (sent, told) in
-            [("PRI * HTTP/2.0", "PRI"), ("POST / HTTP/1.1", "POS"), ("GE", "GE"), ("PR", "PR"), ("", "")]
-        {
+        let preface = std::str::from_utf8(HTTP2_PREFACE).unwrap();
+        let (longer, odd) = (format!("{preface}more"), preface.replace("SM", "SN"));
+        for (sent, is_http2) in [
+            (preface, true),
+            (longer.as_str(), true),
+            (odd.as_str(), false),
+            ("PRI * HTTP/2.0\r\n", false),
+            ("PRIX / HTTP/1.1", false),
+            ("POST / HTTP/1.1", false),
+            ("GE", false),
+            ("PR", false),
+            ("", false),
+        ] {
             for at_a_time in [1, 2, 64] {
                 let (mut ours, mut theirs) = duplex(64);
                 let sending = async {
@@ -119,8 +159,7 @@ mod tests {
                 };
                 let (begun, ()) = tokio::join!(beginning(&mut ours), sending);
                 let begun = begun.unwrap();
-                assert!(told.starts_with(std::str::from_utf8(&begun).unwrap()), "{sent}");
-                assert_eq!(begun == b"PRI", told == "PRI", "{sent}");
+                assert_eq!(begun == HTTP2_PREFACE, is_http2, "{sent}");
                 let mut whole = String::new();
                 Rewound::new(begun, ours).read_to_string(&mut whole).await.unwrap();
                 assert_eq!(whole, sent);

@@ -19,7 +19,7 @@ use crate::exchange::{
     ByHead, Call, Cooling, Head, Judgement, Repeat, WORDS_WITHIN, apply_cooldown, failed_connect, judge_lost,
     judge_timeout,
 };
-use crate::upstream::{AnswerBody, ConnectError, Connection, Returned, SendError, with_causes};
+use crate::upstream::{AnswerBody, ConnectError, Connection, Draft, Returned, SendError, with_causes};
 
 /// How often a request that an endpoint did not get is sent there, in all. Where even a connection of its own
 /// does not take it, the endpoint doesn't.
@@ -165,8 +165,8 @@ async fn send_on(
     let Incomer { method, target, headers, .. } = incomer;
     let endpoint = attempt.endpoint();
     let body = incomer.body_for(&endpoint.settings);
-    let request = endpoint.origin.request(method.clone(), target, headers.clone(), body);
-    match timeout(patience, connection.send(request, attempt.stamp())).await {
+    let draft = Draft { method: method.clone(), target, headers: headers.clone(), body };
+    match timeout(patience, connection.send(draft, attempt.stamp())).await {
         Ok(sent) => sent.map_err(Some),
         Err(_) => Err(None),
     }
@@ -223,7 +223,8 @@ fn skip_model(attempt: &Attempt, judgement: &Judgement, incomer: &Incomer) {
     let endpoint = attempt.endpoint();
     if endpoint.vitals.skipped_models.skip(model, attempt.cluster().clock.now()) {
         let model = endpoint.shown(model);
-        info!(endpoint = endpoint.name(), model, "endpoint does not have the model");
+        let client = incomer.client.as_deref();
+        info!(endpoint = endpoint.name(), model, client, "endpoint does not have the model");
     }
 }
 

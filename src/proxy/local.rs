@@ -1,9 +1,10 @@
 //! What is answered here and never forwarded.
 
-use hyper::http::header::{CONTENT_LENGTH, HeaderValue, UPGRADE};
+use hyper::http::header::{ALLOW, CONTENT_LENGTH, HeaderValue, UPGRADE};
 use hyper::{Method, Request, Response, StatusCode};
 
-use super::answers::OwnAnswer;
+use super::answers::{OwnAnswer, methods_allowed};
+use super::guard::forwards_left;
 use super::outgoing::OutgoingBody;
 use crate::cluster::Cluster;
 use crate::exchange::Call;
@@ -28,7 +29,18 @@ pub fn open_answer<B>(request: &Request<B>, cluster: &Cluster) -> Option<Respons
 /// The answer to any other request that is none for an upstream; none for one that is.
 pub fn answer<B>(request: &Request<B>) -> Option<Response<OutgoingBody>> {
     let path = request.uri().path();
+    // RFC 9110 §7.6.2: whoever may not forward it is the one it asks.
+    if path == "*" || matches!(forwards_left(request), Ok(Some(0))) {
+        return Some(options());
+    }
     Call::of_path(path).is_none().then(|| OwnAnswer::not_found().into_response(path))
+}
+
+fn options() -> Response<OutgoingBody> {
+    let mut response = Response::new(OutgoingBody::empty());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response.headers_mut().insert(ALLOW, methods_allowed());
+    response
 }
 
 fn readiness(cluster: &Cluster) -> Response<OutgoingBody> {

@@ -5,12 +5,17 @@ mod accept;
 mod answers;
 mod attempts;
 mod beginning;
+mod bodies;
+mod body;
+mod clients;
 mod connection;
 mod exchange;
 mod framing;
 mod give_up;
 mod guard;
 mod held;
+mod host;
+mod idle;
 mod listen;
 mod local;
 mod outgoing;
@@ -18,11 +23,12 @@ mod relay;
 mod request;
 mod rewound;
 mod stalled;
+mod target;
 
 pub use accept::{Acceptor, Place};
 pub use connection::serve_connection;
 pub use framing::{Follower, Stop};
-pub use guard::is_addressed_to;
+pub use host::is_addressed_to;
 pub use listen::serve;
 
 use std::sync::Arc;
@@ -31,17 +37,21 @@ use hyper::body::Incoming;
 use hyper::{Request, Response};
 
 use crate::cluster::Cluster;
+use crate::exchange::Call;
+use bodies::BodyRoom;
 use outgoing::OutgoingBody;
 
 /// A proxy in front of a cluster.
 pub struct Proxy {
     cluster: Arc<Cluster>,
+    bodies: Arc<BodyRoom>,
+    refusals: clients::Refusals,
 }
 
 impl Proxy {
     /// A proxy in front of this cluster.
     pub fn new(cluster: Arc<Cluster>) -> Arc<Self> {
-        Arc::new(Self { cluster })
+        Arc::new(Self { cluster, bodies: Arc::default(), refusals: clients::Refusals::default() })
     }
 
     /// Answers one request.
@@ -54,15 +64,18 @@ impl Proxy {
             return answer;
         }
         let path = request.uri().path().to_owned();
-        if let Err(refusal) = guard::authorise(request.headers(), &settings) {
-            return refusal.into_response(&path);
-        }
+        let client = match clients::let_in(request.headers(), &settings, &self.cluster, &self.refusals) {
+            Ok(client) => client,
+            Err(refusal) => return refusal.into_response(&path),
+        };
         if let Some(answer) = local::answer(&request) {
             return answer;
         }
-        match request::Incomer::read(request, &settings).await {
+        let answer = match request::Incomer::read(request, client.clone(), &self.bodies, &settings).await {
             Ok(incomer) => self.serve(incomer, &settings).await,
             Err(refusal) => refusal.into_response(&path),
-        }
+        };
+        clients::log_answer(client.as_deref(), Call::of_path(&path), &answer);
+        answer
     }
 }

@@ -3,12 +3,12 @@
 use std::fmt;
 use std::sync::Arc;
 
-use hyper::{Request, Response};
+use hyper::Response;
 use qcc_fsm::Stamp;
 
 use super::answer::{AnswerBody, with_causes};
-use super::body::ReplayBody;
 use super::connect::Application;
+use super::head::Draft;
 use super::http1::Http1;
 use super::http2::Place;
 use super::pool::Pool;
@@ -104,16 +104,17 @@ impl Connection {
         }
     }
 
-    /// Sends the request, if `stamp` is still current when its first byte is about to be written, and
+    /// Addresses the request to the origin that the connection is of, and sends it, if `stamp` is still current when its first byte is about to be written, and
     /// waits for the head of the answer. Over HTTP/2 the bytes are those of the body.
     ///
     /// # Errors
     /// [`SendError`] says whether anything was sent.
     pub async fn send(
         mut self,
-        request: Request<ReplayBody>,
+        draft: Draft<'_>,
         stamp: Stamp,
     ) -> Result<(Response<AnswerBody>, Returned), SendError> {
+        let request = self.pool.head.request(draft);
         let (response, application) = match &mut self.kind {
             Kind::Http1(connection) => {
                 (connection.send(request, stamp, self.history).await?, Application::Http1)

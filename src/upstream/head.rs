@@ -5,27 +5,31 @@ use std::sync::Arc;
 use hyper::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::http::uri::{Authority, PathAndQuery, Scheme};
 use hyper::{Method, Request, Uri, Version};
+use zeroize::Zeroizing;
 
-use super::{Origin, ReplayBody};
-use crate::config::{AuthForm, BaseUrl, ProxyUrl, Secret};
+use super::{ReplayBody, via};
+use crate::config::{AuthForm, BASE_URL_BYTES_MAX, BaseUrl, ProxyUrl, Secret};
 
-/// RFC 9110 §7.6.1, with the older names that intermediaries still use.
-const HOP_BY_HOP: [HeaderName; 6] = [
+/// RFC 9110 §7.6.1, with the older names that intermediaries still use. Trailers are never passed on, so that
+/// announcing them would be wrong as well.
+const HOP_BY_HOP: [HeaderName; 9] = [
     header::CONNECTION,
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-connection"),
+    header::PROXY_AUTHENTICATE,
+    HeaderName::from_static("proxy-authentication-info"),
     header::TE,
+    header::TRAILER,
     header::TRANSFER_ENCODING,
     header::UPGRADE,
 ];
 
 /// What a client sends that is not for the upstream: its credentials, where it came from, and what is
 /// written anew for each exchange.
-const NOT_FORWARDED: [HeaderName; 9] = [
+const NOT_FORWARDED: [HeaderName; 8] = [
     header::HOST,
     header::CONTENT_LENGTH,
     header::EXPECT,
-    header::TRAILER,
     header::COOKIE,
     header::FORWARDED,
     header::AUTHORIZATION,
@@ -33,19 +37,53 @@ const NOT_FORWARDED: [HeaderName; 9] = [
     header::REFERER,
 ];
 
+/// The longest target of a client's request that may go up, in bytes. RFC 9112 §3 asks for 8,000 at least, and
+/// servers seldom take more than 16 KiB.
+pub const TARGET_BYTES_MAX: usize = 16 * 1024;
+/// What `http::Uri` holds at most, in bytes.
+const URI_BYTES_MAX: usize = u16::MAX as usize - 1;
+// The prefix is a scheme, a host with a port and a path, all bounded by the configuration.
+const _: () = assert!(BASE_URL_BYTES_MAX + TARGET_BYTES_MAX <= URI_BYTES_MAX);
+
 const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
-impl Origin {
-    /// A request to this endpoint. The target is the endpoint's path prefix and then `target`, byte for
-    /// byte; the authority comes from the configuration alone; of `headers` goes what is neither
+/// What a request says, before the connection that carries it gives it an address and a key.
+pub struct Draft<'t> {
+    /// Its method.
+    pub method: Method,
+    /// The client's path and query.
+    pub target: &'t PathAndQuery,
+    /// The client's headers, as they came.
+    pub headers: HeaderMap,
+    /// Its body.
+    pub body: ReplayBody,
+}
+
+/// Writes the heads of requests to one endpoint, with the endpoint's key. It is made with the endpoint's pool, and
+/// each connection takes that of the pool which it is of: a key goes to the origin that it belongs to, whatever
+/// request is in hand.
+#[derive(PartialEq, Eq)]
+pub(super) struct HeadWriter {
+    host: HeaderValue,
+    credentials: Vec<(HeaderName, HeaderValue)>,
+    hop: Hop,
+}
+
+impl HeadWriter {
+    pub(super) fn new(host: HeaderValue, key: &Secret, auth: AuthForm, hop: Hop) -> Self {
+        Self { host, credentials: credentials(key, auth), hop }
+    }
+
+    /// The proxy that reads the requests, where one does.
+    pub(super) fn reader(&self) -> Option<Arc<str>> {
+        self.hop.reader.clone()
+    }
+
+    /// A request to this endpoint. The target is the endpoint's path prefix and then the draft's, byte for
+    /// byte; the authority comes from the configuration alone; of the headers goes what is neither
     /// hop-by-hop nor a credential, and the endpoint's key is written last.
-    pub fn request(
-        &self,
-        method: Method,
-        target: &PathAndQuery,
-        mut headers: HeaderMap,
-        body: ReplayBody,
-    ) -> Request<ReplayBody> {
+    pub(super) fn request(&self, draft: Draft<'_>) -> Request<ReplayBody> {
+        let Draft { method, target, mut headers, body } = draft;
         strip_hop_by_hop(&mut headers);
         for name in &NOT_FORWARDED {
             headers.remove(name);
@@ -62,6 +100,9 @@ impl Origin {
         if let Some(value) = &self.hop.authorization {
             headers.insert(header::PROXY_AUTHORIZATION, value.clone());
         }
+        if self.hop.may_lead_back {
+            via::leave_mark(&mut headers);
+        }
 
         let mut request = Request::new(body);
         *request.method_mut() = method;
@@ -76,13 +117,14 @@ impl Origin {
         if prefix.is_empty() {
             return Uri::from(target.clone());
         }
-        // The two were valid apart, and a prefix has neither query nor fragment.
+        // The two were valid apart, a prefix has neither query nor fragment, and both together are short enough.
         Uri::try_from(format!("{prefix}{target}")).unwrap_or_default()
     }
 }
 
 /// What depends on who reads the request first: the endpoint, or a proxy that passes it on. A proxy only passes
 /// bytes to an https endpoint, so there it is the endpoint.
+#[derive(PartialEq, Eq)]
 pub(super) struct Hop {
     /// What goes before the client's path: the endpoint's own, and for a proxy the scheme and the authority
     /// (absolute-form, RFC 9112 §3.2.2).
@@ -91,30 +133,29 @@ pub(super) struct Hop {
     authorization: Option<HeaderValue>,
     /// The proxy's `host:port`.
     reader: Option<Arc<str>>,
+    /// Whether it could be this program: it serves no TLS.
+    may_lead_back: bool,
 }
 
 impl Hop {
     pub(super) fn new(base_url: &BaseUrl, proxy: Option<&ProxyUrl>) -> Self {
         let path = base_url.path_prefix();
-        match proxy.filter(|_| !base_url.is_https()) {
-            None => Self { target_prefix: path.to_owned(), authorization: None, reader: None },
+        let may_lead_back = !base_url.is_https();
+        match proxy.filter(|_| may_lead_back) {
+            None => Self { target_prefix: path.to_owned(), authorization: None, reader: None, may_lead_back },
             Some(proxy) => Self {
+                may_lead_back,
                 target_prefix: format!("http://{}{path}", base_url.authority()),
                 authorization: proxy_authorization(proxy),
                 reader: Some(proxy.to_string().into()),
             },
         }
     }
-
-    /// The proxy that reads the requests, where one does.
-    pub(super) fn reader(&self) -> Option<Arc<str>> {
-        self.reader.clone()
-    }
 }
 
 /// The value of `Proxy-Authorization` (RFC 7617 §2), where the proxy asks for one.
 pub(super) fn proxy_authorization(proxy: &ProxyUrl) -> Option<HeaderValue> {
-    proxy.credentials().map(|credentials| sensitive(&format!("Basic {}", credentials.expose())))
+    proxy.credentials().map(|credentials| sensitive("Basic ", credentials))
 }
 
 /// The same request as HTTP/2 has it: the authority beside the path and not among the headers (RFC 9113 §8.3.1).
@@ -129,11 +170,11 @@ pub(super) fn for_http2<B>(request: Request<B>, authority: &Authority) -> Reques
     Request::from_parts(head, body)
 }
 
-/// The headers that carry the key, made once: a request only shares them.
-pub(super) fn credentials(key: &Secret, auth: AuthForm) -> Vec<(HeaderName, HeaderValue)> {
-    let key = key.expose();
-    let x_api_key = || (X_API_KEY, sensitive(key));
-    let bearer = || (header::AUTHORIZATION, sensitive(&format!("Bearer {key}")));
+/// The headers that carry the key, made once: a request only shares them. Their memory is not wiped, since the
+/// type that hyper writes has no way to; so there is one copy for each header of an endpoint, and no more.
+fn credentials(key: &Secret, auth: AuthForm) -> Vec<(HeaderName, HeaderValue)> {
+    let x_api_key = || (X_API_KEY, sensitive("", key));
+    let bearer = || (header::AUTHORIZATION, sensitive("Bearer ", key));
     match auth {
         AuthForm::Both => vec![x_api_key(), bearer()],
         AuthForm::XApiKey => vec![x_api_key()],
@@ -162,9 +203,14 @@ fn tells_of_the_way(name: &HeaderName) -> bool {
     name.starts_with("proxy-") || name.starts_with("x-forwarded-")
 }
 
-fn sensitive(value: &str) -> HeaderValue {
+/// `Debug` of a sensitive value shows nothing of it, and HPACK never puts it into its table (RFC 7541 §7.1.3).
+fn sensitive(scheme: &str, secret: &Secret) -> HeaderValue {
+    let secret = secret.expose();
+    let mut text = Zeroizing::new(String::with_capacity(scheme.len() + secret.len()));
+    text.push_str(scheme);
+    text.push_str(secret);
     // The configuration has checked that the key can be a header value.
-    let mut value = HeaderValue::from_str(value).unwrap_or_else(|_| HeaderValue::from_static(""));
+    let mut value = HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static(""));
     value.set_sensitive(true);
     value
 }

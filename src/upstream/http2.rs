@@ -20,9 +20,10 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use qcc_fsm::Stamp;
 use tokio::sync::Notify;
 
+use super::Pending;
 use super::age::Age;
 use super::body::{AdmittedBody, Permit, ReplayBody};
-use super::connect::{ConnectError, Pending, Stream};
+use super::connect::{ConnectError, Stream};
 use super::connection::{SendError, Unsent};
 use super::head::for_http2;
 use super::turns::Turn;
@@ -107,6 +108,7 @@ impl Http2 {
                     ended
                 });
                 tokio::select! {
+                    biased;
                     _ = driven => return,
                     () = said.look.notified() => {}
                 }

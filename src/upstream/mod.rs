@@ -2,8 +2,7 @@
 //! that makes a request head. Proxy and prober both go through it.
 //!
 //! ```text
-//! Origin ── head                 the request's head
-//!        ├─ pool                 connections kept
+//! Origin ── pool ─ head          connections kept, and the head of what is sent on them
 //!        ├─ connect              new ones: look-up, race, tunnel, TLS
 //!        └─ connection           one exchange
 //!             ├─ http1 ─ wire    the check before the first byte
@@ -23,26 +22,30 @@ mod pool;
 #[cfg(test)]
 mod tests;
 mod turns;
+mod via;
 mod wire;
 
 pub use answer::{AnswerBody, BodyError, with_causes};
 pub use body::ReplayBody;
-pub use connect::{ConnectError, Egress, ProxyFault};
+pub use connect::{
+    ConnectError, Connecting, Egress, Network, Pending, ProxyFault, Socket, Tcp, Transport, Unconnected,
+};
 pub use connection::{Connection, Returned, SendError, Unsent};
 pub use descriptors::clients_max;
-pub use head::strip_hop_by_hop;
+pub use head::{Draft, TARGET_BYTES_MAX, strip_hop_by_hop};
+pub use via::has_passed_here;
 pub use wire::Admission;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use hyper::http::HeaderValue;
 use hyper::http::uri::Authority;
-use hyper::http::{HeaderName, HeaderValue};
 use tokio::time::timeout;
 
 use crate::config::{AuthForm, BaseUrl, Secret};
 use connect::{Application, Connector};
-use head::Hop;
+use head::{HeadWriter, Hop};
 use http1::Http1;
 use http2::Http2;
 use pool::Pool;
@@ -51,10 +54,7 @@ use wire::History;
 
 /// Where an endpoint is, how it is authorised, and the connections to it.
 pub struct Origin {
-    host: HeaderValue,
     authority: Authority,
-    credentials: Vec<(HeaderName, HeaderValue)>,
-    hop: Hop,
     connector: Connector,
     connections: Arc<Connections>,
 }
@@ -97,13 +97,11 @@ impl Origin {
         let host = HeaderValue::from_str(base_url.authority()).map_err(|_| unusable())?;
         let authority = base_url.authority().parse().map_err(|_| unusable())?;
         let connector = Connector::new(base_url, egress)?;
+        let head = HeadWriter::new(host, key, auth, Hop::new(base_url, egress.proxy()));
         Ok(Self {
-            host,
             authority,
-            credentials: head::credentials(key, auth),
-            hop: Hop::new(base_url, egress.proxy()),
             connections: Arc::new(Connections {
-                pool: Arc::default(),
+                pool: Arc::new(Pool::new(head)),
                 shares: AtomicBool::new(connector.negotiates()),
                 turns: Turns::default(),
                 places: Arc::new(AtomicUsize::new(http2::STREAMS_MAX)),
@@ -114,7 +112,8 @@ impl Origin {
 
     /// The same with the connections of another one, if they lead where its own would, with the same trust.
     pub fn with_connections_of(self, other: &Self) -> Self {
-        match self.connector.leads_like(&other.connector) {
+        let writes_alike = self.connections.pool.head == other.connections.pool.head;
+        match writes_alike && self.connector.leads_like(&other.connector) {
             true => Self { connections: other.connections.clone(), ..self },
             false => self,
         }
@@ -160,7 +159,7 @@ impl Origin {
         shares.store(application == Application::Http2, Ordering::Relaxed);
         match application {
             Application::Http1 => {
-                let connection = Http1::open(stream, gate.clone(), self.hop.reader()).await?;
+                let connection = Http1::open(stream, gate.clone(), pool.head.reader()).await?;
                 Ok(Connection::http1(connection, History::New, pool))
             }
             Application::Http2 => {

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::connection::Connection;
+use super::head::HeadWriter;
 use super::http1::Http1;
 use super::http2::Http2;
 use super::wire::History;
@@ -13,8 +14,9 @@ use super::wire::History;
 const IDLE_MAX: usize = 256;
 
 /// The connections of an endpoint.
-#[derive(Default)]
 pub(super) struct Pool {
+    /// What is sent on them is addressed by it.
+    pub head: HeadWriter,
     connections: Mutex<Connections>,
 }
 
@@ -37,6 +39,11 @@ impl Connections {
 }
 
 impl Pool {
+    /// With no connection yet.
+    pub(super) fn new(head: HeadWriter) -> Self {
+        Self { head, connections: Mutex::default() }
+    }
+
     /// A connection for a request.
     pub(super) async fn take(self: &Arc<Self>) -> Option<Connection> {
         if let Some(connection) = self.take_shared() {

@@ -2,8 +2,8 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::thread;
 
 use bytes::Bytes;
@@ -13,7 +13,6 @@ use hyper::{Method, Request};
 use qcc_fsm::{HealthCell, Stamp, Tick};
 
 use super::connect::Stream;
-use super::descriptors::Place;
 use super::http2::Http2;
 use super::*;
 use crate::config::{Environment, parse_str};
@@ -43,12 +42,13 @@ fn stamp() -> Stamp {
 
 fn origin(upstream: SocketAddr) -> Origin {
     let text = format!(
-        "[clusters.work]\n[[clusters.work.endpoints]]\nname = 'a'\napi_key = 'k'\nbase_url = 'http://{upstream}'\n"
+        "[clusters.work]\n[[clusters.work.endpoints]]\nname = 'a'\napi_key = 'key-of-a'\nbase_url = 'http://{upstream}'\n"
     );
     let settings = parse_str(&text, "f".as_ref(), &Environment::closed([])).unwrap();
     let cluster = settings.cluster(None).unwrap();
     let endpoint = &cluster.endpoints[0];
-    Origin::new(&endpoint.base_url, &endpoint.api_key, endpoint.auth, &Egress::new(cluster)).unwrap()
+    Origin::new(&endpoint.base_url, &endpoint.api_key, endpoint.auth, &Egress::new(Arc::new(Tcp), cluster))
+        .unwrap()
 }
 
 async fn http2(stream: Stream, gate: Arc<dyn Admission>) -> Arc<Http2> {
@@ -56,9 +56,15 @@ async fn http2(stream: Stream, gate: Arc<dyn Admission>) -> Arc<Http2> {
     Http2::open(stream, gate, "llm.example".parse().unwrap(), None, &places).await.unwrap()
 }
 
-fn post(origin: &Origin) -> Request<ReplayBody> {
+static TARGET: LazyLock<PathAndQuery> = LazyLock::new(|| PathAndQuery::from_static("/v1/messages"));
+
+fn question() -> Draft<'static> {
     let body = ReplayBody::new(vec![Bytes::from_static(b"question")]);
-    origin.request(Method::POST, &PathAndQuery::from_static("/v1/messages"), HeaderMap::new(), body)
+    Draft { method: Method::POST, target: &TARGET, headers: HeaderMap::new(), body }
+}
+
+fn post(origin: &Origin) -> Request<ReplayBody> {
+    origin.pool.head.request(question())
 }
 
 fn read_request(stream: &mut TcpStream) {
@@ -88,6 +94,18 @@ fn is_established(near: SocketAddr, far: SocketAddr) -> bool {
 
 /// The runtime here has one thread, which hears of the network only when it has nothing else to do. So what the
 /// other thread does while this one waits for it is in the kernel, and neither the runtime nor hyper knows of it.
+#[test]
+fn a_key_goes_to_the_origin_that_the_connection_is_of() {
+    let of = |port: u16| post(&origin(([127, 0, 0, 1], port).into()));
+    for port in [1, 2] {
+        let request = of(port);
+        assert_eq!(request.headers()["host"], format!("127.0.0.1:{port}"));
+        assert!(request.headers()["x-api-key"].is_sensitive());
+        assert!(request.headers()["authorization"].is_sensitive());
+        assert!(!format!("{request:?}").contains("key-of"), "{request:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_kept_connection_that_was_closed_unheard_gets_no_byte_of_a_request() {
     for how in [Close::Fin, Close::Reset, Close::TimeoutAnswer] {
@@ -127,7 +145,7 @@ async fn a_kept_connection_that_was_closed_unheard_gets_no_byte_of_a_request() {
         });
         let gate: Arc<dyn Admission> = Service::running();
         let (response, returned) =
-            origin.connection(&gate).await.unwrap().send(post(&origin), stamp()).await.unwrap();
+            origin.connection(&gate).await.unwrap().send(question(), stamp()).await.unwrap();
         assert_eq!(response.status(), 200);
         drop(response);
         returned.give_back();
@@ -136,7 +154,7 @@ async fn a_kept_connection_that_was_closed_unheard_gets_no_byte_of_a_request() {
         assert!(connection.is_reused());
         close.send(()).unwrap();
         heard.recv().unwrap();
-        match connection.send(post(&origin), stamp()).await {
+        match connection.send(question(), stamp()).await {
             Err(SendError::Unsent(why)) => assert!(why.is_of_connection(), "{how:?} {why}"),
             Err(error) => panic!("{how:?} {error:?}"),
             Ok(_) => panic!("{how:?} there was an answer"),
@@ -188,10 +206,7 @@ impl OneAtATime {
 async fn a_stream_that_waited_for_its_turn_is_not_sent_whole_once_the_endpoint_has_left() {
     let OneAtATime { address, answer, mut wholes } = OneAtATime::start().await;
     let service = Service::running();
-    let stream = Stream::Plain {
-        tcp: tokio::net::TcpStream::connect(address).await.unwrap(),
-        _place: Place::default(),
-    };
+    let stream = Stream::Plain(Socket::from(tokio::net::TcpStream::connect(address).await.unwrap()));
     let connection = http2(stream, service.clone()).await;
     let origin = origin(address);
     let (first, second) = (connection.place_of_opener(), connection.place_of_opener());
@@ -216,10 +231,7 @@ async fn a_stream_that_waited_for_its_turn_is_not_sent_whole_once_the_endpoint_h
 async fn a_stream_that_waited_for_its_turn_is_not_sent_whole_once_its_client_has_left() {
     let mut server = OneAtATime::start().await;
     let service = Service::running();
-    let stream = Stream::Plain {
-        tcp: tokio::net::TcpStream::connect(server.address).await.unwrap(),
-        _place: Place::default(),
-    };
+    let stream = Stream::Plain(Socket::from(tokio::net::TcpStream::connect(server.address).await.unwrap()));
     let connection = http2(stream, service.clone()).await;
     let origin = origin(server.address);
     let (first, second) = (connection.place_of_opener(), connection.place_of_opener());
@@ -270,10 +282,7 @@ async fn an_http2_upstream_sends_no_more_than_a_window_ahead_of_its_client() {
             });
         }
     });
-    let stream = Stream::Plain {
-        tcp: tokio::net::TcpStream::connect(address).await.unwrap(),
-        _place: Place::default(),
-    };
+    let stream = Stream::Plain(Socket::from(tokio::net::TcpStream::connect(address).await.unwrap()));
     let gate: Arc<dyn Admission> = Service::running();
     let connection = http2(stream, gate).await;
     let place = connection.place_of_opener();

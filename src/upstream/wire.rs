@@ -16,7 +16,8 @@ use std::task::{Context, Poll, ready};
 use qcc_fsm::Stamp;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::connect::{Pending, Stream};
+use super::Pending;
+use super::connect::Stream;
 
 /// Says whether a request that was chosen at `stamp` may still be sent.
 pub trait Admission: Send + Sync {

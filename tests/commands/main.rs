@@ -5,6 +5,7 @@
 mod support;
 
 mod cli;
+mod clients;
 mod configuration;
 mod control;
 mod lifecycle;

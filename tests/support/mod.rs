@@ -16,6 +16,7 @@ pub mod llm;
 pub mod process;
 pub mod proxy;
 pub mod recorded;
+pub mod recorder;
 pub mod tls;
 pub mod under;
 pub mod upstream;
@@ -28,6 +29,7 @@ pub use h2_client::Http2Client;
 pub use http2::Http2Upstream;
 pub use proxy::Qcc;
 pub use recorded::Recorded;
+pub use recorder::Recorder;
 pub use upstream::Upstream;
 
 use std::future::Future;

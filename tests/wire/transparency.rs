@@ -79,7 +79,11 @@ fn differs_down(name: &str) -> bool {
 /// Values as text in which every byte shows.
 fn fields(head: &[u8], differs: fn(&str) -> bool) -> Fields {
     let mut fields = Fields::new();
-    for (name, value) in header_lines(head).into_iter().filter(|(name, _)| !differs(name)) {
+    // So that a request which comes back is known, where that could be; what a client says there passes.
+    let is_own_mark = |name: &str, value: &[u8]| name == "via" && value.starts_with(b"1.1 qcc-");
+    let lines =
+        header_lines(head).into_iter().filter(|(name, value)| !differs(name) && !is_own_mark(name, value));
+    for (name, value) in lines {
         fields.entry(name).or_default().push(value.escape_ascii().to_string());
     }
     fields

@@ -6,7 +6,7 @@ mod times;
 use jiff::Timestamp;
 
 use super::output::{Ink, Screen};
-use crate::admin::{EndpointStatus, StatusDocument};
+use crate::admin::{ClientStatus, EndpointStatus, StatusDocument};
 use crate::config::printable;
 use columns::{Align, Column, Table};
 
@@ -36,7 +36,26 @@ pub fn of_status<'a>(status: &'a StatusDocument, now: Timestamp, screen: Screen)
         column("PASS/FAIL", Row::requests).aligned(Align::Right).expendable(3),
         column("WHY", Row::why),
     ]);
-    format!("{}\n{}", header(status, now, screen), table.lay_out(screen))
+    let clients = if status.clients.is_empty() {
+        String::new()
+    } else {
+        format!("\n{}", of_clients(&status.clients, now).lay_out(screen))
+    };
+    format!("{}\n{}{clients}", header(status, now, screen), table.lay_out(screen))
+}
+
+fn of_clients(clients: &[ClientStatus], now: Timestamp) -> Table {
+    let column = |heading, cell: &dyn Fn(&ClientStatus) -> String| {
+        Column::new(heading, clients.iter().map(|client| (Ink::Plain, cell(client))).collect())
+    };
+    let last_seen = |client: &ClientStatus| {
+        client.last_seen.as_deref().map_or_else(|| "never".to_owned(), |at| times::ago(at, now))
+    };
+    Table(vec![
+        column("CLIENT", &|client| shorten(&printable(&client.name), NAME_COLUMNS_MAX)),
+        column("REQUESTS", &|client| client.requests.to_string()).aligned(Align::Right),
+        column("LAST SEEN", &last_seen),
+    ])
 }
 
 fn header(status: &StatusDocument, now: Timestamp, screen: Screen) -> String {

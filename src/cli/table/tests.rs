@@ -44,6 +44,10 @@ fn refused(name: &str) -> EndpointStatus {
 }
 
 fn shown(endpoints: Vec<EndpointStatus>, width: usize) -> String {
+    shown_with(endpoints, Vec::new(), width)
+}
+
+fn shown_with(endpoints: Vec<EndpointStatus>, clients: Vec<ClientStatus>, width: usize) -> String {
     let status = StatusDocument {
         version: 1,
         cluster: "work".to_owned(),
@@ -51,6 +55,7 @@ fn shown(endpoints: Vec<EndpointStatus>, width: usize) -> String {
         started_at: "2026-03-01T10:00:00Z".to_owned(),
         usable: endpoints.iter().filter(|endpoint| endpoint.usable).count(),
         retries_refused: 0,
+        clients,
         endpoints,
     };
     of_status(&status, NOW.parse().unwrap(), Screen { is_terminal: false, has_colour: false, width })
@@ -76,6 +81,27 @@ fn columns_with_nothing_in_them_are_left_out() {
         "cluster work on http://127.0.0.1:7860  1/1 usable  since 2h ago
 ENDPOINT  STATE    SINCE   IN FLIGHT  LATENCY  PASS/FAIL
 ● main    healthy  3m ago          2    812ms        9/3
+"
+    );
+}
+
+#[test]
+fn each_client_has_a_line_where_there_are_tokens() {
+    let client = |name: &str, requests, last_seen: Option<&str>| ClientStatus {
+        name: name.to_owned(),
+        requests,
+        last_seen: last_seen.map(str::to_owned),
+    };
+    let clients = vec![client("ci", 12_345, Some("2026-03-01T11:57:00Z")), client("a\u{1b}[2Jda", 0, None)];
+    assert_eq!(
+        shown_with(vec![healthy("main")], clients, 80),
+        "cluster work on http://127.0.0.1:7860  1/1 usable  since 2h ago
+ENDPOINT  STATE    SINCE   IN FLIGHT  LATENCY  PASS/FAIL
+● main    healthy  3m ago          2    812ms        9/3
+
+CLIENT        REQUESTS  LAST SEEN
+ci               12345  3m ago
+a\\u{1b}[2Jda         0  never
 "
     );
 }

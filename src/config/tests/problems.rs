@@ -114,6 +114,8 @@ fn numbers_and_durations_have_limits() {
         "max_body = 1023",
         "max_body = \"2 GiB\"",
         "max_body = -1",
+        "max_bodies = \"63 MiB\"",
+        "max_body = \"1 GiB\"",
         "health.check_model = \"\"",
         "health = { backoff_base = \"10s\", backoff_max = \"9s\" }",
     ] {
@@ -235,7 +237,68 @@ fn an_address_that_others_reach_needs_client_tokens() {
     let guarded =
         parse(&file("listen = \"0.0.0.0:7860\"\nclient_tokens = [{ env = \"TOKEN\" }, \"t2\"]", "")).unwrap();
     let cluster = guarded.cluster(None).unwrap();
-    assert!(cluster.knows_token(b"token-1") && cluster.knows_token(b"t2") && !cluster.knows_token(b"token"));
+    let name = |presented: &[u8]| cluster.client_token(presented).map(|token| token.name().to_string());
+    assert_eq!(name(b"token-1").as_deref(), Some("token-1"));
+    assert_eq!((name(b"t2").as_deref(), name(b"token")), (Some("token-2"), None));
+}
+
+#[test]
+fn an_address_is_loopback_only_where_it_is_so_beyond_doubt() {
+    for own in ["127.0.0.1:0", "127.9.9.9:1", "[::1]:7860", "localhost:0"] {
+        assert!(parse(&file(&format!("listen = \"{own}\""), "")).is_ok(), "{own}");
+    }
+    // A mapped address is an IPv4 one to the kernel, and may be anything to what stands in between.
+    for other in
+        ["0.0.0.0:1", "[::]:1", "[::ffff:127.0.0.1]:1", "[::ffff:0.0.0.0]:1", "192.168.0.1:1", "[fe80::1]:1"]
+    {
+        let line = format!("listen = \"{other}\"");
+        assert_says(&file(&line, ""), &["clusters.work.listen: is not loopback"]);
+        assert!(parse(&file(&format!("{line}\nclient_tokens = [\"t\"]"), "")).is_ok(), "{other}");
+        assert_says(&file(&format!("admin_listen = \"{other}\""), ""), &["must be a loopback address"]);
+    }
+}
+
+#[test]
+fn a_client_token_has_a_name_of_its_own() {
+    let named = |list: &str| parse(&file(&format!("client_tokens = [{list}]"), ""));
+    let names = |list: &str| -> Vec<String> {
+        let settings = named(list).unwrap();
+        let tokens = &settings.cluster(None).unwrap().client_tokens;
+        tokens.iter().map(|token| token.name().to_string()).collect()
+    };
+    assert_eq!(names("\"t1\", { name = \"ci\", env = \"TOKEN\" }, \"t3\""), ["token-1", "ci", "token-3"]);
+    for (list, parts) in [
+        ("{ name = \"a b\", env = \"TOKEN\" }", ["client_tokens[0].name: a name must be", ":2: "]),
+        ("{ name = 7, env = \"TOKEN\" }", ["client_tokens[0].name: must be a name", ":2: "]),
+        ("{ name = \"ci\" }", ["client_tokens[0]: must have exactly one of env, file, command", ""]),
+        ("{ nmae = \"ci\", env = \"TOKEN\" }", ["unknown key `nmae`", "did you mean `name`?"]),
+        (
+            "\"t1\", { name = \"token-1\", env = \"TOKEN\" }",
+            ["client_tokens[1]: has the name of clusters.work.client_tokens[0]", "called after its place"],
+        ),
+        (
+            "{ name = \"ci\", env = \"TOKEN\" }, { name = \"ada\", env = \"TOKEN\" }",
+            ["client_tokens[1]: is the same token as clusters.work.client_tokens[0]", ""],
+        ),
+    ] {
+        let shown = named(list).unwrap_err().to_string();
+        assert!(parts.iter().all(|part| shown.contains(part)), "{list}: {shown}");
+    }
+    let twice = named(&format!("\"{CANARY}\", \"{CANARY}\"")).unwrap_err();
+    assert!(!format!("{twice} {twice:?}").contains(CANARY), "{twice}");
+    let named_key = file("", "").replace(&format!("\"{CANARY}\""), "{ name = \"x\", env = \"TOKEN\" }");
+    assert_says(&named_key, &["api_key: unknown key `name`"]);
+}
+
+#[test]
+fn a_proxy_that_others_reach_keeps_its_tokens() {
+    let listening = "0.0.0.0:7860".parse().unwrap();
+    let cluster = |line: &str| parse(&file(line, "")).unwrap().cluster(None).unwrap().clone();
+    let shown = cluster("").keep_listening_on(listening).unwrap_err().to_string();
+    assert!(shown.contains("0.0.0.0:7860") && shown.contains("is not loopback"), "{shown}");
+    let mut guarded = cluster("client_tokens = [\"t\"]");
+    assert!(guarded.keep_listening_on(listening).is_ok());
+    assert_eq!(guarded.listen, listening);
 }
 
 #[test]

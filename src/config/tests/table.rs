@@ -33,6 +33,8 @@ fn another_value(key: &Key, scratch: &Scratch) -> Option<String> {
     match key.form {
         // Seven seconds would be less than its base.
         Form::Duration if key.name == "auth_backoff_max" => Some("\"7h\"".into()),
+        // Three would be less than max_body.
+        Form::Size if key.name == "max_bodies" => Some("\"300 MiB\"".into()),
         Form::Address | Form::LoopbackAddress => Some("\"127.0.0.1:1\"".into()),
         Form::Count { max, .. } => Some(max.to_string()),
         Form::Duration | Form::DurationOrZero => Some("\"7s\"".into()),
@@ -94,7 +96,7 @@ fn the_defaults_are_those_of_the_contract() {
     assert_eq!(
         defaults.join(" "),
         "listen=127.0.0.1:7860 client_tokens=[] allowed_hosts=[] queue_timeout=10s drain_timeout=30s max_body=64 MiB \
-         max_attempts=4 commit_after=5s session_ttl=5m retry_ambiguous=per-token failure_threshold=3 success_threshold=1 \
+         max_bodies=512 MiB max_attempts=4 commit_after=5s session_ttl=5m retry_ambiguous=per-token failure_threshold=3 success_threshold=1 \
          backoff_base=5s backoff_max=5m auth_backoff_base=1m auth_backoff_max=30m quota_backoff=10m \
          check_interval=30s check_timeout=10s slow_start=30s ratio_window=30s ratio_min_samples=20 \
          ratio_threshold=0.5 connect=5s \

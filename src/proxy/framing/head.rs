@@ -2,7 +2,7 @@
 
 use memchr::memchr;
 
-use super::{HEAD_BYTES_MAX, Refusal, is_control, is_token};
+use super::{FIELDS_MAX, HEAD_BYTES_MAX, Refusal, is_control, is_token};
 
 /// How a request's body is delimited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +27,7 @@ pub struct Head {
     version: Option<Version>,
     framing: Option<Framing>,
     has_host: bool,
+    fields: usize,
 }
 
 impl Head {
@@ -63,6 +64,10 @@ impl Head {
     }
 
     fn read_field(&mut self, line: &[u8], version: Version) -> Result<(), Refusal> {
+        self.fields += 1;
+        if self.fields > FIELDS_MAX {
+            return Err(Refusal::TooManyFields);
+        }
         if line[0] == b' ' || line[0] == b'\t' {
             return Err(Refusal::Folded);
         }
@@ -102,8 +107,11 @@ fn read_request_line(line: &[u8]) -> Result<Version, Refusal> {
     else {
         return Err(Refusal::RequestLine);
     };
-    if !is_token(method) || target.is_empty() || target.contains(&b'\t') {
+    if !is_token(method) || target.is_empty() || !target.iter().all(u8::is_ascii_graphic) {
         return Err(Refusal::RequestLine);
+    }
+    if memchr(b'#', target).is_some() {
+        return Err(Refusal::Fragment);
     }
     match version {
         b"HTTP/1.1" => Ok(Version::Http11),

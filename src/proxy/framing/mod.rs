@@ -26,18 +26,24 @@ use head::{Framing, Head};
 
 /// The most bytes of a request's head.
 pub const HEAD_BYTES_MAX: usize = 64 * 1024;
+/// The most header lines of a request: as many as hyper reads.
+pub const FIELDS_MAX: usize = 100;
 
 /// Why a head is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
     /// It is longer than `HEAD_BYTES_MAX`.
     TooLong,
+    /// It has more than `FIELDS_MAX` header lines.
+    TooManyFields,
     /// A line ends in LF or CR alone.
     LineEnd,
     /// It holds a NUL or another control character.
     Control,
     /// The first line is not a method, a target and HTTP/1.0 or HTTP/1.1, with one space between.
     RequestLine,
+    /// The target has a fragment, which is no part of one (RFC 9112 §3.2), and which hyper would cut off.
+    Fragment,
     /// A line begins with a space or a tab (obs-fold).
     Folded,
     /// A line has no name and colon, or something between them.
@@ -53,13 +59,32 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// Whether a smaller one would do.
+    pub const fn is_of_size(self) -> bool {
+        match self {
+            Self::TooLong | Self::TooManyFields => true,
+            Self::LineEnd
+            | Self::Control
+            | Self::RequestLine
+            | Self::Fragment
+            | Self::Folded
+            | Self::Name
+            | Self::Hosts
+            | Self::Length
+            | Self::Coding
+            | Self::BothFramings => false,
+        }
+    }
+
     /// For the one who sent it.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::TooLong => "is longer than 64 KiB",
+            Self::TooManyFields => "has more than 100 header lines",
             Self::LineEnd => "has a line that does not end in CR LF",
             Self::Control => "holds a control character",
             Self::RequestLine => "does not begin with an HTTP/1.1 request line",
+            Self::Fragment => "has a target with a fragment",
             Self::Folded => "has a header line that begins with white space",
             Self::Name => "has a header line without a well-formed name",
             Self::Hosts => "has more than one Host",

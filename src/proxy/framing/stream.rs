@@ -41,7 +41,11 @@ impl Refusals {
     pub fn answer_to<B>(&self, request: &Request<B>) -> Option<OwnAnswer> {
         // The method alone is no proof: a client may send it. Nor is the refusal: one before it is answered.
         let refusal = self.0.get().filter(|_| request.method().as_str() == STAND_IN_METHOD)?;
-        Some(OwnAnswer::bad_request(format!("qcc: the request's head {}", refusal.as_str())))
+        let message = format!("qcc: the request's head {}", refusal.as_str());
+        Some(match refusal.is_of_size() {
+            true => OwnAnswer::head_too_large(message),
+            false => OwnAnswer::bad_request(message),
+        })
     }
 }
 

@@ -8,19 +8,25 @@ use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use super::super::OriginError;
+use super::Network;
 use crate::config::{CaFile, ClusterSettings, ProxyUrl};
 
-/// How a cluster's endpoints are reached: the proxy, who is trusted, how long it may take. Made once for
+/// How a cluster's endpoints are reached: the network, the proxy, who is trusted, how long it may take. Made once for
 /// all of them, so that they share one TLS configuration and its sessions.
 pub struct Egress<'a> {
+    network: Arc<dyn Network>,
     settings: &'a ClusterSettings,
     tls: OnceCell<Arc<ClientConfig>>,
 }
 
 impl<'a> Egress<'a> {
     /// Nothing is read yet.
-    pub fn new(settings: &'a ClusterSettings) -> Self {
-        Self { settings, tls: OnceCell::new() }
+    pub fn new(network: Arc<dyn Network>, settings: &'a ClusterSettings) -> Self {
+        Self { network, settings, tls: OnceCell::new() }
+    }
+
+    pub(super) fn network(&self) -> Arc<dyn Network> {
+        self.network.clone()
     }
 
     pub(super) fn connect_limit(&self) -> Duration {

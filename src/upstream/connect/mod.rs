@@ -3,47 +3,35 @@
 mod egress;
 mod error;
 mod local;
+mod network;
 mod race;
 mod stream;
 mod tunnel;
 
 pub use egress::Egress;
 pub use error::{ConnectError, ProxyFault};
-pub(super) use stream::{Application, Pending, Stream};
+pub use network::{Connecting, Network, Pending, Socket, Tcp, Transport, Unconnected};
+pub(super) use stream::{Application, Stream};
 
 use std::io;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use rustix::io::Errno;
-use socket2::{SockRef, TcpKeepalive};
-use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
 use tracing::warn;
 
 use super::OriginError;
-use super::descriptors::Place;
 use crate::clock::Stopwatch;
 use crate::config::{BaseUrl, CaFile, ProxyUrl};
-use local::Whose;
 use tunnel::Tunnel;
 
-/// A peer that is gone without a word is noticed within a minute: a stream may be silent for minutes,
-/// and what is between drops connections that are.
-const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
-    .with_time(Duration::from_secs(15))
-    .with_interval(Duration::from_secs(15))
-    .with_retries(3);
-
-/// How much of an answer the kernel holds for a client that takes nothing: left to itself it keeps megabytes. Over a
-/// distance of 100 ms it is enough for 5 MB/s, and an answer is written more slowly.
-const UNREAD_BYTES_MAX: usize = 512 * 1024;
 /// How often it is told that this machine is short of something.
 const WARN_EVERY: Duration = Duration::from_secs(10);
 
 /// How an endpoint is connected to.
 pub(super) struct Connector {
+    network: Arc<dyn Network>,
     host: String,
     port: u16,
     /// Whose host and port they are, where it is not the endpoint itself.
@@ -73,8 +61,8 @@ impl Connector {
         };
         let (host, limit) = (host.to_owned(), egress.connect_limit());
         let tunnel = proxy.as_ref().filter(|_| base_url.is_https()).map(|proxy| Tunnel::new(proxy, base_url));
-        let ca_file = egress.ca_file().cloned();
-        Ok(Self { host, port, proxy, tunnel, tls, ca_file, limit, warned: Mutex::default() })
+        let (network, ca_file) = (egress.network(), egress.ca_file().cloned());
+        Ok(Self { network, host, port, proxy, tunnel, tls, ca_file, limit, warned: Mutex::default() })
     }
 
     /// Whether a connection of the other's is as good as one of its own.
@@ -101,28 +89,17 @@ impl Connector {
 
     /// A new connection. Sets no limit of its own.
     pub(super) async fn connect(&self) -> Result<Stream, ConnectError> {
-        let place = Place::take().ok_or_else(|| self.short(Errno::MFILE.into()))?;
-        let addresses = match tokio::net::lookup_host((self.host.as_str(), self.port)).await {
-            Ok(addresses) => addresses,
-            Err(error) if Whose::of_lookup(&error) != Whose::Theirs => return Err(self.short(error)),
-            Err(error) => return Err(self.failed(ConnectError::Lookup, ProxyFault::Lookup, error)),
-        };
-        let refused = |error| self.failed(ConnectError::Refused, ProxyFault::Refused, error);
-        let mut tcp = match race::connect(addresses.collect()).await {
-            Ok(tcp) => tcp,
-            Err(error) if Whose::of(&error) != Whose::Theirs => return Err(self.short(error)),
-            Err(error) => return Err(refused(error)),
-        };
-        prepare(&tcp).map_err(refused)?;
+        let connected = self.network.connect(&self.host, self.port).await;
+        let mut socket = connected.map_err(|why| self.failed(why))?;
         if let Some(tunnel) = &self.tunnel {
             let proxy = self.host_and_port();
-            tunnel.open(&mut tcp).await.map_err(|why| ConnectError::Proxy { proxy, why })?;
+            tunnel.open(&mut socket).await.map_err(|why| ConnectError::Proxy { proxy, why })?;
         }
         match &self.tls {
-            None => Ok(Stream::Plain { tcp, _place: place }),
+            None => Ok(Stream::Plain(socket)),
             Some((connector, name)) => {
-                let tls = connector.connect(name.clone(), tcp).await.map_err(ConnectError::Tls)?;
-                Ok(Stream::Tls { tls: Box::new(tls), _place: place })
+                let tls = connector.connect(name.clone(), socket).await.map_err(ConnectError::Tls)?;
+                Ok(Stream::Tls(Box::new(tls)))
             }
         }
     }
@@ -142,28 +119,18 @@ impl Connector {
         ConnectError::Local(error)
     }
 
-    fn failed(
-        &self,
-        endpoint: fn(io::Error) -> ConnectError,
-        proxy: fn(io::Error) -> ProxyFault,
-        error: io::Error,
-    ) -> ConnectError {
-        match &self.proxy {
-            None => endpoint(error),
-            Some(_) => ConnectError::Proxy { proxy: self.host_and_port(), why: proxy(error) },
+    fn failed(&self, why: Unconnected) -> ConnectError {
+        let of_proxy = |why| ConnectError::Proxy { proxy: self.host_and_port(), why };
+        match (&self.proxy, why) {
+            (_, Unconnected::Local(error)) => self.short(error),
+            (None, Unconnected::Lookup(error)) => ConnectError::Lookup(error),
+            (None, Unconnected::Refused(error)) => ConnectError::Refused(error),
+            (Some(_), Unconnected::Lookup(error)) => of_proxy(ProxyFault::Lookup(error)),
+            (Some(_), Unconnected::Refused(error)) => of_proxy(ProxyFault::Refused(error)),
         }
     }
 
     fn host_and_port(&self) -> String {
         self.proxy.as_ref().map_or_else(|| format!("{}:{}", self.host, self.port), ProxyUrl::to_string)
     }
-}
-
-fn prepare(tcp: &TcpStream) -> io::Result<()> {
-    // A request is written in one go, and its answer is waited for: batching only delays it.
-    tcp.set_nodelay(true)?;
-    let socket = SockRef::from(tcp);
-    // Less than asked for will do.
-    let _ = socket.set_recv_buffer_size(UNREAD_BYTES_MAX);
-    socket.set_tcp_keepalive(&KEEPALIVE)
 }

@@ -2,7 +2,9 @@
 
 use std::io;
 
+use hyper::http::HeaderValue;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use zeroize::Zeroizing;
 
 use super::ProxyFault;
 use crate::config::{BaseUrl, ProxyUrl};
@@ -13,20 +15,27 @@ const HEAD_BYTES_MAX: usize = 16 * 1024;
 
 /// The request for one. It holds the proxy's password, so it has no `Debug`.
 pub(super) struct Tunnel {
-    request: Vec<u8>,
+    request: Zeroizing<Vec<u8>>,
 }
 
 impl Tunnel {
     pub(super) fn new(proxy: &ProxyUrl, to: &BaseUrl) -> Self {
         let (host, port) = (to.host(), to.port());
         let target = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
-        let mut request = format!("CONNECT {target} HTTP/1.1\r\nhost: {target}\r\n").into_bytes();
-        if let Some(value) = proxy_authorization(proxy) {
-            request.extend_from_slice(b"proxy-authorization: ");
-            request.extend_from_slice(value.as_bytes());
-            request.extend_from_slice(b"\r\n");
+        let line = format!("CONNECT {target} HTTP/1.1\r\nhost: {target}\r\n");
+        let authorization = proxy_authorization(proxy);
+        let (name, end) = ("proxy-authorization: ", "\r\n");
+        let value = authorization.as_ref().map_or(&b""[..], HeaderValue::as_bytes);
+        // All of the room at once: what grows leaves copies of itself behind.
+        let room = line.len() + name.len() + value.len() + 2 * end.len();
+        let mut request = Zeroizing::new(Vec::with_capacity(room));
+        request.extend_from_slice(line.as_bytes());
+        if !value.is_empty() {
+            request.extend_from_slice(name.as_bytes());
+            request.extend_from_slice(value);
+            request.extend_from_slice(end.as_bytes());
         }
-        request.extend_from_slice(b"\r\n");
+        request.extend_from_slice(end.as_bytes());
         Self { request }
     }
 
@@ -89,7 +98,7 @@ mod tests {
         let (mut near, mut far) = tokio::io::duplex(64 * 1024);
         far.write_all(answer).await.unwrap();
         far.shutdown().await.unwrap();
-        let tunnel = Tunnel { request: b"CONNECT a:1 HTTP/1.1\r\n\r\n".to_vec() };
+        let tunnel = Tunnel { request: b"CONNECT a:1 HTTP/1.1\r\n\r\n".to_vec().into() };
         tunnel.open(&mut near).await.map_err(|fault| fault.to_string())
     }
 

@@ -2,7 +2,7 @@ use hyper::Request;
 
 use super::super::Refusal::{self, *};
 use super::super::stream::STAND_IN;
-use super::super::{HEAD_BYTES_MAX, Stop};
+use super::super::{FIELDS_MAX, HEAD_BYTES_MAX, Stop};
 use super::{End, read_all, stop_of};
 
 pub const HEADS: &[(&str, Refusal)] = &[
@@ -66,6 +66,10 @@ pub const HEADS: &[(&str, Refusal)] = &[
     ("GET / HTTP/2.0\r\n\r\n", RequestLine),
     ("GET / http/1.1\r\n\r\n", RequestLine),
     ("G{T / HTTP/1.1\r\n\r\n", RequestLine),
+    ("GET /\u{fc} HTTP/1.1\r\n\r\n", RequestLine),
+    ("GET /#x HTTP/1.1\r\n\r\n", Fragment),
+    ("GET /?x#@evil HTTP/1.1\r\n\r\n", Fragment),
+    ("GET http://h/#x HTTP/1.1\r\n\r\n", Fragment),
     ("content-length: 5\r\n\r\n", RequestLine),
 ];
 
@@ -107,6 +111,15 @@ fn a_head_may_be_64_kib_long_and_no_longer() {
     assert_refused("longer", TooLong, &[&longer]);
     assert_refused("no line end", TooLong, &["GET /", &"x".repeat(10_000).repeat(8)]);
     assert_refused("empty lines", TooLong, &[&"\r\n".repeat(HEAD_BYTES_MAX)]);
+}
+
+#[test]
+fn a_head_may_have_as_many_lines_as_hyper_reads_and_no_more() {
+    let head = |fields: usize| format!("GET / HTTP/1.1\r\n{}\r\n", "x: y\r\n".repeat(fields));
+    let most = head(FIELDS_MAX);
+    let (read, end, _) = read_all([most.as_bytes()], 8192);
+    assert!(read == most.as_bytes() && end == End::Eof);
+    assert_refused("one more", TooManyFields, &[&head(FIELDS_MAX + 1)]);
 }
 
 #[test]

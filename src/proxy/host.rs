@@ -1,0 +1,299 @@
+//! Which host a request names, and which web page it comes from.
+//!
+//! A web page can reach a loopback address in two ways: under a name of its own that it lets resolve to
+//! 127.0.0.1 (the name shows in `Host`), or openly from another origin (the browser then says so in `Origin` or
+//! `Sec-Fetch-Site`).
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+
+use hyper::http::header::{HOST, HeaderMap, ORIGIN};
+use hyper::{Request, Version};
+
+use super::answers::OwnAnswer;
+use crate::config::ClusterSettings;
+
+/// The longest host name (RFC 1035 §2.3.4), in bytes.
+const NAME_BYTES_MAX: usize = 253;
+
+/// A host and perhaps a port, of a form that all readers take for the same (RFC 3986 §3.2.2 without escapes,
+/// user names, zones and empty ports).
+#[derive(Clone, Copy, Debug)]
+pub struct Host<'a> {
+    /// Without a port; an IPv6 address without its brackets.
+    name: &'a str,
+    port: Option<u16>,
+    written: &'a str,
+}
+
+impl PartialEq for Host<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.name.eq_ignore_ascii_case(other.name) && self.port == other.port
+    }
+}
+
+impl<'a> Host<'a> {
+    fn parse(written: &'a [u8]) -> Option<Self> {
+        let written = std::str::from_utf8(written).ok()?;
+        if let Some(rest) = written.strip_prefix('[') {
+            let (name, port) = rest.split_once(']')?;
+            name.parse::<Ipv6Addr>().ok()?;
+            return Some(Self { name, port: Self::parse_port(port)?, written });
+        }
+        let (name, port) = written.split_at(written.find(':').unwrap_or(written.len()));
+        // The root's dot ends a name, and stands nowhere else.
+        let mut labels = name.strip_suffix('.').unwrap_or(name).split('.');
+        let is_label = |label: &str| {
+            !label.is_empty()
+                && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+        };
+        (labels.all(is_label) && name.len() <= NAME_BYTES_MAX).then_some(())?;
+        Some(Self { name, port: Self::parse_port(port)?, written })
+    }
+
+    fn parse_port(text: &str) -> Option<Option<u16>> {
+        if text.is_empty() {
+            return Some(None);
+        }
+        let digits = text.strip_prefix(':')?;
+        let port = digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok())??;
+        (port != 0).then_some(Some(port))
+    }
+
+    /// As the request has it.
+    pub fn as_str(&self) -> &str {
+        self.written
+    }
+
+    /// Whether it is this machine's loopback, the address of `listen` or one of `allowed_hosts`.
+    pub fn is_own(&self, settings: &ClusterSettings) -> bool {
+        self.is_loopback_or(settings.listen)
+            || settings.allowed_hosts.iter().any(|allowed| allowed.eq_ignore_ascii_case(self.name))
+    }
+
+    fn is_loopback_or(&self, listen: SocketAddr) -> bool {
+        self.address().is_some_and(|address| address == listen.ip()) || self.is_loopback()
+    }
+
+    /// Numbers that only some resolvers take for 127.0.0.1 (`127.1`, `0x7f.1`, `2130706433`) are names here,
+    /// and none of ours.
+    fn is_loopback(&self) -> bool {
+        let suffix = ".localhost";
+        match self.address() {
+            Some(address) => address.is_loopback(),
+            None => {
+                let is_below = self.name.len() > suffix.len()
+                    && self.name.as_bytes()[self.name.len() - suffix.len()..]
+                        .eq_ignore_ascii_case(suffix.as_bytes());
+                is_below || self.name.eq_ignore_ascii_case("localhost")
+            }
+        }
+    }
+
+    fn address(&self) -> Option<IpAddr> {
+        self.name.parse().ok()
+    }
+}
+
+/// The one host that the request names (RFC 9112 §3.2: exactly one `Host`; RFC 9113 §8.3.1:
+/// `:authority`, with which a `Host` must agree).
+///
+/// # Errors
+/// The answer to a request that names none, several, or a malformed one.
+pub fn host_of<B>(request: &Request<B>) -> Result<Host<'_>, OwnAnswer> {
+    let malformed = || OwnAnswer::bad_request("qcc: the Host is malformed");
+    let mut named = request.headers().get_all(HOST).iter();
+    let header = match (named.next(), named.next()) {
+        (None, _) => None,
+        (Some(host), None) => Some(Host::parse(host.as_bytes()).ok_or_else(malformed)?),
+        (Some(_), Some(_)) => return Err(OwnAnswer::bad_request("qcc: more than one Host header")),
+    };
+    let authority = match request.uri().authority() {
+        None => None,
+        Some(authority) => Some(Host::parse(authority.as_str().as_bytes()).ok_or_else(malformed)?),
+    };
+    if header.is_none() && request.version() == Version::HTTP_11 {
+        return Err(OwnAnswer::bad_request("qcc: the Host header is missing"));
+    }
+    match (header, authority) {
+        (Some(header), Some(authority)) if header != authority => {
+            Err(OwnAnswer::bad_request("qcc: the target names another host than the Host header"))
+        }
+        (Some(host), _) | (None, Some(host)) => Ok(host),
+        (None, None) => Err(OwnAnswer::bad_request("qcc: the request names no host")),
+    }
+}
+
+/// Whether a request names a host that is this machine's.
+pub fn is_addressed_to<B>(request: &Request<B>, settings: &ClusterSettings) -> bool {
+    host_of(request).is_ok_and(|host| host.is_own(settings))
+}
+
+/// A browser says where a request comes from: `Origin` (RFC 6454 §7) and `Sec-Fetch-Site` (W3C Fetch Metadata).
+/// A site has many ports, so that `same-site` is another page too.
+///
+/// # Errors
+/// The answer to a page of another origin.
+pub fn check_origin(headers: &HeaderMap, host: &Host<'_>) -> Result<(), OwnAnswer> {
+    let mut origins = headers.get_all(ORIGIN).iter();
+    let is_own = match (origins.next(), origins.next()) {
+        (None, _) => true,
+        (Some(origin), None) => is_own_origin(origin.as_bytes(), host),
+        (Some(_), Some(_)) => false,
+    };
+    let is_from_here = |site: &[u8]| site == b"same-origin" || site == b"none";
+    let from_here = headers.get_all("sec-fetch-site").iter().all(|site| is_from_here(site.as_bytes()));
+    if is_own && from_here { Ok(()) } else { Err(OwnAnswer::foreign_origin()) }
+}
+
+/// A page of https is ours only where something in front of the proxy may serve it: on loopback it is another
+/// program's.
+fn is_own_origin(origin: &[u8], host: &Host<'_>) -> bool {
+    let authority = match origin.strip_prefix(b"https://") {
+        Some(authority) => Some(authority).filter(|_| !host.is_loopback()),
+        None => origin.strip_prefix(b"http://"),
+    };
+    authority.is_some_and(|authority| authority.eq_ignore_ascii_case(host.written.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn host(text: &str) -> Host<'_> {
+        Host::parse(text.as_bytes()).unwrap_or_else(|| panic!("{text}"))
+    }
+
+    #[test]
+    fn loopback_names_and_the_listen_address_are_ours() {
+        let listen: SocketAddr = "192.168.1.5:7860".parse().unwrap();
+        for own in [
+            "localhost",
+            "LocalHost:7860",
+            "127.0.0.1:1",
+            "127.8.8.8",
+            "[::1]:7860",
+            "192.168.1.5",
+            "x.localhost",
+        ] {
+            assert!(host(own).is_loopback_or(listen), "{own}");
+        }
+        for foreign in [
+            "evil.example",
+            "localhost.evil.example",
+            "xlocalhost",
+            "192.168.1.6",
+            "127.0.0.1.nip.io",
+            "127.1",
+            "2130706433",
+            "0x7f.0.0.1",
+            "0x7f.1",
+            "0177.0.0.1",
+            "127.0.0.01",
+            "0.0.0.0",
+            "[::]",
+            "[::ffff:127.0.0.1]",
+            "localhost.",
+            "127.0.0.1.",
+        ] {
+            assert!(!host(foreign).is_loopback_or(listen), "{foreign}");
+        }
+    }
+
+    #[test]
+    fn a_host_is_of_one_form() {
+        for malformed in [
+            "",
+            ":80",
+            "a:",
+            "a:0",
+            "a:65536",
+            "a:+80",
+            "a:8 0",
+            "a:80:80",
+            "a b",
+            "a,b",
+            "a/b",
+            "a@b",
+            "user:pw@a",
+            ".a",
+            "a..b",
+            "a..",
+            "%6cocalhost",
+            "[::1",
+            "::1",
+            "[::1%25lo]",
+            "[::1]x",
+            "[::1]:",
+            "[127.0.0.1]",
+            "[v1.x]",
+            "l\u{f6}calhost",
+            "a\\b",
+            "*",
+        ] {
+            assert!(Host::parse(malformed.as_bytes()).is_none(), "{malformed}");
+        }
+        assert!(Host::parse("a".repeat(254).as_bytes()).is_none());
+        for well_formed in ["a", "a.", "my_host:1", "xn--x:65535", "[fe80::1]", "1.2.3.4:80"] {
+            assert!(Host::parse(well_formed.as_bytes()).is_some(), "{well_formed}");
+        }
+    }
+
+    fn request(uri: &str, headers: &[(&str, &str)]) -> Request<()> {
+        let mut builder = Request::builder().uri(uri);
+        for (name, value) in headers {
+            builder = builder.header(*name, *value);
+        }
+        builder.body(()).unwrap()
+    }
+
+    #[test]
+    fn a_page_of_another_site_is_refused() {
+        let from = |own: &str, headers: &[(&str, &str)]| {
+            check_origin(request("/", headers).headers(), &host(own)).is_ok()
+        };
+        let own = "127.0.0.1:7860";
+        for headers in [
+            &[][..],
+            &[("origin", "http://127.0.0.1:7860")],
+            &[("sec-fetch-site", "same-origin")],
+            &[("sec-fetch-site", "none")],
+            &[("sec-fetch-mode", "cors")],
+        ] {
+            assert!(from(own, headers), "{headers:?}");
+        }
+        for headers in [
+            &[("origin", "https://evil.example")][..],
+            &[("origin", "null")],
+            &[("origin", "")],
+            &[("origin", "http://127.0.0.1:7861")],
+            &[("origin", "http://127.0.0.1")],
+            &[("origin", "http://localhost:7860")],
+            &[("origin", "https://127.0.0.1:7860")],
+            &[("origin", "HTTP://127.0.0.1:7860")],
+            &[("origin", "http://127.0.0.1:7860/")],
+            &[("origin", "http://127.0.0.1:7860 http://evil.example")],
+            &[("origin", "http://127.0.0.1:7860"), ("origin", "http://127.0.0.1:7860")],
+            &[("origin", "file://127.0.0.1:7860")],
+            &[("sec-fetch-site", "cross-site")],
+            &[("sec-fetch-site", "same-site")],
+            &[("sec-fetch-site", "same-origin"), ("sec-fetch-site", "cross-site")],
+            &[("sec-fetch-site", "")],
+        ] {
+            assert!(!from(own, headers), "{headers:?}");
+        }
+        // What ends TLS in front of the proxy may serve pages of its name.
+        assert!(from("qcc.lan", &[("origin", "https://qcc.lan")]));
+    }
+
+    #[test]
+    fn a_request_names_exactly_one_host() {
+        assert!(host_of(&request("/", &[("host", "a")])).is_ok());
+        assert!(host_of(&request("http://A:1/", &[("host", "a:1")])).is_ok());
+        assert!(host_of(&request("/", &[])).is_err());
+        assert!(host_of(&request("/", &[("host", "a"), ("host", "a")])).is_err());
+        assert!(host_of(&request("http://b/", &[("host", "a")])).is_err());
+        assert!(host_of(&request("http://a:1/", &[("host", "a:2")])).is_err());
+        assert!(host_of(&request("http://user@a/", &[("host", "a")])).is_err());
+        assert!(host_of(&request("/", &[("host", "user@a")])).is_err());
+    }
+}

@@ -1,0 +1,46 @@
+//! How a request that comes back is known.
+//!
+//! RFC 9110 §7.6.3 asks a gateway to name itself in `Via`. This one does so only where a request could come back,
+//! which is where an endpoint is reached without TLS: vendors should see no difference to their own client, and
+//! some servers (nginx, by its `gzip_proxied`) compress nothing for a request with a `Via`. A client's own `Via`
+//! passes as it is.
+
+use std::sync::LazyLock;
+
+use hyper::http::header::{HeaderMap, HeaderValue, VIA};
+use memchr::memmem;
+
+/// The pseudonym of this process: a random one, since a host name would tell who is there.
+static PSEUDONYM: LazyLock<String> = LazyLock::new(|| format!("qcc-{:016x}", fastrand::u64(..)));
+
+/// Adds this process to those that a request has passed.
+pub(super) fn leave_mark(headers: &mut HeaderMap) {
+    static MARK: LazyLock<Option<HeaderValue>> =
+        LazyLock::new(|| HeaderValue::from_str(&format!("1.1 {}", *PSEUDONYM)).ok());
+    if let Some(mark) = &*MARK {
+        headers.append(VIA, mark.clone());
+    }
+}
+
+/// Whether this process has forwarded the request already.
+pub fn has_passed_here(headers: &HeaderMap) -> bool {
+    let mut passed = headers.get_all(VIA).iter();
+    passed.any(|value| memmem::find(value.as_bytes(), PSEUDONYM.as_bytes()).is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_that_comes_back_is_known_among_others_in_its_way() {
+        let mut headers = HeaderMap::new();
+        headers.insert(VIA, HeaderValue::from_static("1.1 qcc-0123456789abcdef, 1.0 fred"));
+        assert!(!has_passed_here(&headers));
+        leave_mark(&mut headers);
+        assert!(has_passed_here(&headers));
+        let on_one_line: Vec<_> = headers.get_all(VIA).iter().map(|value| value.to_str().unwrap()).collect();
+        let on_one_line = HeaderValue::from_str(&format!("{}, 1.1 nginx", on_one_line.join(","))).unwrap();
+        assert!(has_passed_here(&HeaderMap::from_iter([(VIA, on_one_line)])));
+    }
+}
