@@ -106,9 +106,10 @@ pub async fn run(options: StartOptions, environment: Environment) -> Result<(), 
     });
     let mut helpers = Helpers::default();
     helpers.add(prober::spawn(cluster.clone(), stopped.clone()));
-    helpers.add(tokio::spawn(serve_control(admin.clone(), socket)));
+    let (end, over) = watch::channel(false);
+    let mut control = tokio::spawn(serve_control(admin.clone(), socket, over.clone()));
     if let Some(listener) = admin_listener {
-        helpers.add(tokio::spawn(serve_tcp(admin.clone(), listener)));
+        helpers.add(tokio::spawn(serve_tcp(admin.clone(), listener, over)));
     }
     let acceptor = proxy::Acceptor::new("clients", clients_max());
     let proxy = proxy::Proxy::new(cluster.clone());
@@ -119,7 +120,12 @@ pub async fn run(options: StartOptions, environment: Environment) -> Result<(), 
         Arc::new(Reloader { cluster, options, environment, listening: address, turn: Mutex::new(()) });
     loop {
         tokio::select! {
-            _ = &mut serving => return Ok(()),
+            _ = &mut serving => {
+                end.send_replace(true);
+                // It ends by itself; one that panicked has ended too.
+                let _ = (&mut control).await;
+                return Ok(());
+            }
             asked = signals.next() => match asked {
                 // Apart from this loop: a secret's command may take its time, and a stop must not wait for it.
                 Asked::Reload => helpers.add(tokio::spawn(reloader.clone().reload())),

@@ -35,6 +35,7 @@ pub async fn serve_control(admin: Arc<Admin>, socket: ControlSocket, mut over: w
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
+            biased;
             () = async { drop(over.wait_for(|over| *over).await) } => break,
             Some(_) = connections.join_next() => {}
             ((stream, _), place) = acceptor.next(|| socket.accept()) => {
@@ -88,6 +89,7 @@ where
         .serve_connection(io, service);
     let mut connection = pin!(connection);
     let ended = tokio::select! {
+        biased;
         ended = connection.as_mut() => ended,
         () = async { drop(over.wait_for(|over| *over).await) } => {
             connection.as_mut().graceful_shutdown();

@@ -12,6 +12,9 @@ use super::{block_on, find, output};
 use crate::app::{self, StartOptions};
 use crate::config::Environment;
 
+/// What still runs on a thread when the proxy has stopped, a look-up of a name or a secret's command, is not waited
+/// for; what can be dropped is given the time for it.
+const LEFTOVERS_WITHIN: Duration = Duration::from_millis(100);
 /// How long a stop is waited for. Longer than most `drain_timeout`s, and the proxy stops without us.
 const STOP_WAIT_MAX: Duration = Duration::from_secs(120);
 /// A stop that takes longer is remarked upon.
@@ -25,8 +28,7 @@ pub fn start(start: StartArgs, config: Option<PathBuf>, environment: &Environmen
         .build()
         .map_err(|error| Failure::failed(format!("no runtime: {error}")))?;
     let ended = runtime.block_on(app::run(options, environment.clone()));
-    // What still runs on its threads, a look-up of a name or a secret's command, is not waited for.
-    runtime.shutdown_background();
+    runtime.shutdown_timeout(LEFTOVERS_WITHIN);
     ended.map_err(
         |error| {
             if error.is_configuration() { Failure::usage(error) } else { Failure::failed(error) }

@@ -21,6 +21,9 @@ const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
     .with_interval(Duration::from_secs(15))
     .with_retries(3);
 
+/// How much the kernel holds for a client that takes nothing: left to itself it keeps megabytes.
+const UNTAKEN_BYTES_MAX: usize = 256 * 1024;
+
 /// Serves until `stop` turns true, then lets running exchanges finish within the cluster's
 /// `drain_timeout`, and aborts what is left.
 pub async fn serve(
@@ -61,5 +64,7 @@ pub async fn serve(
 fn prepare(stream: &TcpStream) {
     // Events are small and each is awaited: batching only delays them.
     let _ = stream.set_nodelay(true);
-    let _ = SockRef::from(stream).set_tcp_keepalive(&KEEPALIVE);
+    let socket = SockRef::from(stream);
+    let _ = socket.set_send_buffer_size(UNTAKEN_BYTES_MAX);
+    let _ = socket.set_tcp_keepalive(&KEEPALIVE);
 }

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::client::conn::http1::{self, SendRequest};
+use hyper::http::header::{CONTENT_LENGTH, HeaderValue, TRANSFER_ENCODING};
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use qcc_fsm::Stamp;
@@ -19,6 +20,9 @@ use crate::clock::Stopwatch;
 
 /// How long a pooled connection may take to become ready once its last answer has been read.
 const READY_WITHIN: Duration = Duration::from_millis(50);
+
+/// How much of an answer is read at once, and how long its head may be: what a client that takes nothing holds.
+const READ_BYTES_MAX: usize = 64 * 1024;
 
 /// Boxed once, since it is handed from pool to exchange and back with every request.
 pub(super) struct Http1 {
@@ -40,8 +44,11 @@ impl Http1 {
     ) -> Result<Box<Self>, ConnectError> {
         let gate = Arc::new(Gate::new(admission));
         let io = TokioIo::new(GuardedStream::new(stream, gate.clone()));
-        let (sender, connection) =
-            http1::Builder::new().handshake(io).await.map_err(ConnectError::Handshake)?;
+        let (sender, connection) = http1::Builder::new()
+            .max_buf_size(READ_BYTES_MAX)
+            .handshake(io)
+            .await
+            .map_err(ConnectError::Handshake)?;
         // It ends by itself when the sender and the answer's body are gone: that is how a request is
         // cancelled. Its error reaches the exchange too, so nothing is lost here.
         tokio::spawn(connection);
@@ -71,7 +78,7 @@ impl Http1 {
         history: History,
     ) -> Result<Response<Incoming>, SendError> {
         self.gate.arm(stamp, history);
-        let response = match self.sender.try_send_request(request).await {
+        let mut response = match self.sender.try_send_request(request).await {
             Ok(response) => response,
             Err(_) if self.gate.refused() => return Err(SendError::Refused),
             Err(error) if !self.gate.wrote() => {
@@ -83,6 +90,7 @@ impl Http1 {
             }
             Err(error) => return Err(SendError::Lost(error.into_error())),
         };
+        self.gate.note_answer();
         // To be passed on it would have to be asked for: what follows it is no HTTP.
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             return Err(SendError::Switched);
@@ -91,7 +99,39 @@ impl Http1 {
         if let (Some(proxy), StatusCode::PROXY_AUTHENTICATION_REQUIRED) = (&self.reader, response.status()) {
             return Err(SendError::Unsent(Unsent::ByProxy(proxy.clone())));
         }
-        self.idle_max = age::idle_allowed(response.headers());
+        self.idle_max = match settle_length(&mut response) {
+            Lengths::Agree => age::idle_allowed(response.headers()),
+            Lengths::Differ => Duration::ZERO,
+        };
         Ok(response)
     }
+}
+
+/// What an answer's head says of its body's length.
+enum Lengths {
+    Agree,
+    /// In two ways, of which the next reader may take the other one.
+    Differ,
+}
+
+/// Leaves the one length in the head that the body is read by, so that nobody after us reads it by another one. An
+/// upstream that says it in two ways is not trusted with another request on the connection (RFC 9112 §6.3).
+fn settle_length(response: &mut Response<Incoming>) -> Lengths {
+    let read_by = response.body().size_hint().exact();
+    let headers = response.headers_mut();
+    let has_coding = headers.contains_key(TRANSFER_ENCODING);
+    let mut said = headers.get_all(CONTENT_LENGTH).iter();
+    let agrees = match (said.next(), said.next()) {
+        (None, _) => true,
+        (Some(length), None) => !has_coding && !length.as_bytes().contains(&b','),
+        (Some(_), Some(_)) => false,
+    };
+    if agrees {
+        return Lengths::Agree;
+    }
+    match read_by.filter(|_| !has_coding) {
+        Some(length) => drop(headers.insert(CONTENT_LENGTH, HeaderValue::from(length))),
+        None => drop(headers.remove(CONTENT_LENGTH)),
+    }
+    Lengths::Differ
 }

@@ -75,7 +75,10 @@ async fn what_is_in_the_sockets_place_is_named_and_left_alone() {
             "file" => fs::write(&path, "precious").unwrap(),
             "symlink" => symlink(&precious, &path).unwrap(),
             "symlink to nowhere" => symlink(home.path("nowhere"), &path).unwrap(),
-            _ => fs::write(&directory, "precious").unwrap(),
+            _ => {
+                fs::create_dir_all(directory.parent().unwrap()).unwrap();
+                fs::write(&directory, "precious").unwrap();
+            }
         }
         let done = home.run(&["proxy", "start", "--cluster", "work"]).expect_code(1);
         let named = if kind == "file for its directory" { &directory } else { &path };

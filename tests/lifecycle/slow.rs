@@ -110,9 +110,9 @@ async fn stalled(qcc: &Qcc) -> TcpStream {
 const STALLED: usize = 200;
 /// What may be under way on one stream between its upstream and a client that takes nothing: the kernel's buffers of
 /// two connections, and a share of the program's own.
-const UNDER_WAY_MAX: usize = 12 * 1024 * 1024;
+const UNDER_WAY_MAX: usize = 8 * 1024 * 1024;
 /// The program's own share of it, on average.
-const HELD_KIB_MAX: u64 = 512;
+const HELD_KIB_MAX: u64 = 384;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn readers_that_take_nothing_pause_their_upstreams_and_hold_up_nobody_else() {

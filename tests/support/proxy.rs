@@ -185,8 +185,9 @@ impl Qcc {
         self.process.stderr()
     }
 
-    pub fn pid(&self) -> u32 {
-        self.process.pid()
+    /// The number of its process.
+    pub fn id(&self) -> u32 {
+        self.process.id()
     }
 
     /// Sends a signal by its name: `TERM`, `HUP`, …
