@@ -138,7 +138,7 @@ impl Running {
     }
 
     pub fn signal(&self, name: &str) {
-        let pid = self.pid().to_string();
+        let pid = self.child.id().to_string();
         let status = Command::new("kill").args(["-s", name, &pid]).status().expect("kill starts");
         assert!(status.success(), "kill -s {name} {pid}");
     }
