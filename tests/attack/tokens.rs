@@ -18,7 +18,6 @@ async fn only_a_token_opens_what_is_not_open_to_all() {
         vec!["authorization: Bearer wrong".into()],
         vec![format!("authorization: Basic {TOKEN}")],
         vec![format!("authorization: {TOKEN}")],
-        vec![format!("authorization: Bearer  {TOKEN}")],
         vec![format!("x-api-key: {TOKEN}x")],
         vec![format!("x-api-key: {}", &TOKEN[1..])],
         vec![format!("x-api-key: {}", TOKEN.to_uppercase())],
@@ -32,6 +31,8 @@ async fn only_a_token_opens_what_is_not_open_to_all() {
     let right = [
         vec![format!("x-api-key: {TOKEN}")],
         vec![format!("Authorization: bearer {TOKEN}")],
+        // RFC 9110 §11.4: one space or more.
+        vec![format!("authorization: Bearer  {TOKEN}")],
         vec!["x-api-key: wrong".into(), format!("authorization: Bearer {TOKEN}")],
     ];
     // With a token; without one all but those that are open answer 401.
