@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::StatusCode;
 use hyper::body::Incoming;
 use hyper::rt::{Read, Write};
 use hyper::server::conn::http1;
@@ -20,7 +19,7 @@ use tokio::time::sleep;
 use tracing::{debug, warn};
 
 use super::routes::{Admin, error};
-use crate::proxy::is_addressed_to;
+use crate::proxy::check_look;
 
 /// The pause after a connection could not be accepted.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -117,16 +116,16 @@ pub async fn serve_control(admin: Arc<Admin>, socket: ControlSocket) {
     }
 }
 
-/// Serves `admin_listen` until it is dropped: no command, and only for requests that name this host.
+/// Serves `admin_listen` until it is dropped: no command, and nothing for web pages of other sites.
 pub async fn serve_tcp(admin: Arc<Admin>, listener: TcpListener) {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
                 let admin = admin.clone();
                 tokio::spawn(serve(TokioIo::new(stream), move |request| {
-                    match is_addressed_to(request, &admin.cluster.settings()) {
-                        true => admin.look(request),
-                        false => error(StatusCode::MISDIRECTED_REQUEST, "the Host is not this one's"),
+                    match check_look(request, &admin.cluster.settings()) {
+                        Ok(()) => admin.look(request),
+                        Err((status, why)) => error(status, why),
                     }
                 }));
             }

@@ -2,9 +2,9 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use hyper::http::header::{AUTHORIZATION, HOST, HeaderMap, ORIGIN, UPGRADE};
+use hyper::http::header::{AUTHORIZATION, HOST, HeaderMap, HeaderValue, ORIGIN, UPGRADE};
 use hyper::http::uri::Authority;
-use hyper::{Method, Request, Version};
+use hyper::{Method, Request, StatusCode, Version};
 
 use super::answers::OwnAnswer;
 use crate::config::ClusterSettings;
@@ -85,9 +85,25 @@ fn host_of<B>(request: &Request<B>) -> Result<Authority, OwnAnswer> {
     }
 }
 
-/// Whether a request names a host that is this machine's.
-pub fn is_addressed_to<B>(request: &Request<B>, settings: &ClusterSettings) -> bool {
-    host_of(request).is_ok_and(|host| is_own_host(&host, settings))
+/// Refuses a look at the status under another name than this machine's, or by a web page of another site.
+/// A link that a person follows is no such page: what it leads to is shown to nobody but them.
+///
+/// # Errors
+/// The status that says so, and why.
+pub fn check_look<B>(
+    request: &Request<B>,
+    settings: &ClusterSettings,
+) -> Result<(), (StatusCode, &'static str)> {
+    let host = host_of(request).ok().filter(|host| is_own_host(host, settings));
+    let Some(host) = host else {
+        return Err((StatusCode::MISDIRECTED_REQUEST, "the Host is not this one's"));
+    };
+    let headers = request.headers();
+    let is_followed_link = headers.get("sec-fetch-dest").is_some_and(|kind| kind == "document");
+    if has_foreign_origin(headers, &host) || (comes_from_elsewhere(headers) && !is_followed_link) {
+        return Err((StatusCode::FORBIDDEN, "web pages of other sites may not look here"));
+    }
+    Ok(())
 }
 
 fn is_own_host(host: &Authority, settings: &ClusterSettings) -> bool {
@@ -107,15 +123,25 @@ fn is_loopback_or(host: &Authority, listen: SocketAddr) -> bool {
     }
 }
 
-/// A browser says where a request comes from: `Origin` (RFC 6454) and `Sec-Fetch-Site`.
+/// A browser says where a request comes from: `Origin` (RFC 6454 §7) and `Sec-Fetch-Site`.
 fn check_origin(headers: &HeaderMap, host: &Authority) -> Result<(), OwnAnswer> {
+    let is_foreign = has_foreign_origin(headers, host) || comes_from_elsewhere(headers);
+    if is_foreign { Err(OwnAnswer::foreign_origin()) } else { Ok(()) }
+}
+
+fn has_foreign_origin(headers: &HeaderMap, host: &Authority) -> bool {
     let is_own = |origin: &[u8]| {
         let rest = origin.strip_prefix(b"http://").or_else(|| origin.strip_prefix(b"https://"));
         rest.is_some_and(|authority| authority.eq_ignore_ascii_case(host.as_str().as_bytes()))
     };
-    let foreign = headers.get_all(ORIGIN).iter().any(|origin| !is_own(origin.as_bytes()));
-    let cross_site = headers.get_all("sec-fetch-site").iter().any(|site| site == "cross-site");
-    if foreign || cross_site { Err(OwnAnswer::foreign_origin()) } else { Ok(()) }
+    headers.get_all(ORIGIN).iter().any(|origin| !is_own(origin.as_bytes()))
+}
+
+/// `same-site` is elsewhere too: a site has no port, so that to a browser any other server of this machine is
+/// of the same one (W3C Fetch Metadata, "Sec-Fetch-Site"). `none` is what a person typed in.
+fn comes_from_elsewhere(headers: &HeaderMap) -> bool {
+    let is_own = |site: &HeaderValue| site == "same-origin" || site == "none";
+    headers.get_all("sec-fetch-site").iter().any(|site| !is_own(site))
 }
 
 /// The target is forwarded byte for byte, so what an upstream could read in two ways is refused.
@@ -181,6 +207,11 @@ mod tests {
         assert!(from(&[("origin", "https://evil.example")]).is_err());
         assert!(from(&[("origin", "null")]).is_err());
         assert!(from(&[("sec-fetch-site", "cross-site")]).is_err());
+        // Another port of this machine, say: an image's GET has no Origin.
+        assert!(from(&[("sec-fetch-site", "same-site")]).is_err());
+        assert!(from(&[("sec-fetch-site", "same-origin")]).is_ok());
+        // The address was typed in.
+        assert!(from(&[("sec-fetch-site", "none")]).is_ok());
         assert!(from(&[]).is_ok());
     }
 

@@ -19,7 +19,7 @@ mod rewound;
 
 pub use connection::serve_connection;
 pub use framing::{Follower, Stop};
-pub use guard::is_addressed_to;
+pub use guard::check_look;
 pub use listen::serve;
 
 use std::sync::Arc;
