@@ -163,6 +163,10 @@ impl Qcc {
         self.run(&["endpoint", command, name]).expect_code(0);
     }
 
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
     pub fn stderr(&self) -> String {
         self.process.stderr()
     }
