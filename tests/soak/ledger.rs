@@ -29,6 +29,9 @@ pub struct Taken {
     pub arrived: SystemTime,
 }
 
+/// When each endpoint's state changed, by name, time and epoch, and what it became.
+pub type Changes = BTreeMap<(String, SystemTime, u64), String>;
+
 /// What an upstream is at work on, on one connection.
 struct Serving {
     endpoint: usize,
@@ -45,9 +48,10 @@ pub struct World {
     worst_cancel: Mutex<Duration>,
 }
 
-/// An upstream that still works for a client that left so long ago has an orphan. The contract's limit is 250 ms;
-/// here it stands for a connection that is never closed, so that a busy machine is no violation.
-const ORPHAN_AFTER: Duration = Duration::from_secs(2);
+/// An upstream that still works for a client that left so long ago has an orphan. The contract's limit is 250 ms,
+/// which another test shows; a busy machine may be late. It is less than any time limit of the cluster's that
+/// would end the exchange all the same.
+const ORPHAN_AFTER: Duration = Duration::from_millis(900);
 /// How long what was on the wire when an endpoint left service may take to be read by a busy upstream.
 const ON_THE_WIRE: Duration = Duration::from_millis(250);
 
@@ -85,9 +89,15 @@ impl World {
     pub fn close(&self, connection: u64) {
         let Some(serving) = self.connections.lock().unwrap().remove(&connection) else { return };
         let gone = serving.id.and_then(|id| self.clients_gone.lock().unwrap().get(&id).copied());
-        if let Some(gone) = gone {
-            let mut worst = self.worst_cancel.lock().unwrap();
-            *worst = gone.elapsed().max(*worst);
+        let Some(late) = gone.map(|gone| gone.elapsed()) else { return };
+        let mut worst = self.worst_cancel.lock().unwrap();
+        *worst = late.max(*worst);
+        if late > ORPHAN_AFTER {
+            let name = ROLES[serving.endpoint].name;
+            self.violation(format!(
+                "{name} worked on request {:?} for {late:?} after its client left",
+                serving.id
+            ));
         }
     }
 
@@ -159,9 +169,8 @@ impl World {
         }
     }
 
-    /// Nothing goes to an endpoint while it is out of service. `changes` are the times at which each
-    /// endpoint's state changed, with what it became.
-    pub fn check_out_of_service(&self, changes: &BTreeMap<(String, SystemTime, u64), String>) {
+    /// Nothing goes to an endpoint while it is out of service.
+    pub fn check_out_of_service(&self, changes: &Changes) {
         let all = self.taken.lock().unwrap();
         for (number, role) in ROLES.iter().enumerate() {
             let own: Vec<_> = changes.iter().filter(|((name, _, _), _)| name == role.name).collect();

@@ -11,17 +11,16 @@ mod schedule;
 mod support;
 mod upstream;
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use serde_json::Value;
 use tokio::task::JoinSet;
 
 use client::{Clients, Told};
-use ledger::World;
+use ledger::{Changes, World};
 use process::{Control, Holdings};
 use schedule::{Change, ROLES, Schedule, Source};
 use support::proxy::Home;
@@ -49,7 +48,7 @@ struct Soak {
     qcc: Arc<Qcc>,
     cluster: Cluster,
     canaries: Vec<String>,
-    changes: Arc<Mutex<BTreeMap<(String, SystemTime, u64), String>>>,
+    changes: Arc<Mutex<Changes>>,
     requests: usize,
     peak: Holdings,
     lag_max: Duration,
@@ -66,7 +65,7 @@ fn setting<T: std::str::FromStr>(name: &str, default: T) -> T {
 #[ignore = "takes minutes: tests/soak/run"]
 async fn nothing_leaks_or_is_lost_under_faults_at_random() {
     let seconds: f64 = setting("QCC_SOAK_SECONDS", 120.0);
-    let rate_per_s: f64 = setting("QCC_SOAK_RATE", 60.0);
+    let rate_per_s: f64 = setting("QCC_SOAK_RATE", 150.0);
     let seed: u64 = setting("QCC_SOAK_SEED", Rng::new().u64(..1_000_000));
     let replay = format!("tests/soak/run --seconds {seconds} --rate {rate_per_s} --seed {seed}");
     println!("soak: {replay}");
@@ -351,7 +350,7 @@ fn all_healthy(status: &Value) -> bool {
         .is_some_and(|all| all.iter().all(|endpoint| endpoint["state"] == "healthy"))
 }
 
-fn note_changes(changes: &Mutex<BTreeMap<(String, SystemTime, u64), String>>, events: &str) {
+fn note_changes(changes: &Mutex<Changes>, events: &str) {
     let events: Vec<Value> = serde_json::from_str(events).unwrap();
     let mut changes = changes.lock().unwrap();
     for event in events {

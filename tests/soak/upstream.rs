@@ -224,6 +224,13 @@ impl Connection {
                 self.shared.world.count(format!("met {fault:?}"));
                 self.shared.world.take(id, Taken { endpoint: number, kind, ended: None, arrived });
             }
+            if asked.id.is_none() && !ROLES[number].is_per_token {
+                let line = &head.start_line;
+                self.shared.world.violation(format!(
+                    "{} bills by the request, and was checked: {line}",
+                    ROLES[number].name
+                ));
+            }
             self.shared.world.serving(self.number, asked.id);
             let mut rng =
                 Rng::with_seed(self.shared.seed ^ asked.id.unwrap_or(0).wrapping_mul(8) ^ number as u64);
