@@ -113,7 +113,7 @@ async fn flood(stream: &mut TcpStream, bytes: &[u8], times: usize) {
 
 /// The most memory that the process ever had, in KiB.
 pub fn peak_kib(qcc: &Qcc) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", qcc.id())).unwrap();
+    let status = std::fs::read_to_string(format!("/proc/{}/status", qcc.pid())).unwrap();
     let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
