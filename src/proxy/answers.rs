@@ -279,7 +279,8 @@ impl OwnAnswer {
 
     /// Whether it is one that clients wait out.
     fn is_overload(&self) -> bool {
-        let has_no_room = matches!(self.code, ErrorCode::NoEndpoint | ErrorCode::BodiesTooLarge);
+        let has_no_room =
+            matches!(self.code, ErrorCode::NoEndpoint | ErrorCode::NoConnection | ErrorCode::BodiesTooLarge);
         has_no_room && self.status == StatusCode::SERVICE_UNAVAILABLE
     }
 
