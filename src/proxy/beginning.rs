@@ -46,11 +46,7 @@ pub(super) async fn begin_stream(
         // Its events can't be seen: its first bytes are its beginning, its end is its end.
         return match timeout(left, held.read_on()).await.map_err(|_| silent(limit))?.map_err(lost)? {
             Some(_) => Ok(()),
-            None => Err((
-                Judgement::invalid_response(CheckMethod::Chat),
-                "200 with an empty stream".into(),
-                false,
-            )),
+            None => Err(without_content(held, "200 with an empty stream")),
         };
     }
     let mut stream = StreamWatch::new(call);
@@ -73,8 +69,7 @@ pub(super) async fn begin_stream(
 async fn read_to_content(held: &mut Held, stream: &mut StreamWatch) -> Result<(), NoSuccess> {
     while held.prefix_bytes() < HELD_BYTES_MAX {
         let Some(bytes) = held.read_on().await.map_err(lost)? else {
-            let text = "200 with a stream that ended without content";
-            return Err((Judgement::invalid_response(CheckMethod::Chat), text.into(), false));
+            return Err(without_content(held, "200 with a stream that ended without content"));
         };
         match stream.push(&bytes) {
             Progress::Waiting => {}
@@ -99,6 +94,9 @@ pub(super) async fn begin_whole(held: &mut Held, call: Call, patience: Duration)
         Err(_) => return Err((judge_timeout(), format!("no answer within {patience:?}"), true)),
         Ok(read) => read.map_err(lost)?,
     };
+    if held.lacks_end() {
+        return Err(without_content(held, "200 with a body that ended within the answer"));
+    }
     if !call.speaks_for_health() {
         return Ok(());
     }
@@ -160,6 +158,16 @@ impl Looks {
 
 fn silent(limit: Duration) -> NoSuccess {
     (judge_timeout(), format!("no content within {limit:?}"), true)
+}
+
+/// What ended before it was an answer. Where the end of the connection is the end of the body, it may as well have
+/// been cut, having been worked on.
+fn without_content(held: &Held, text: &str) -> NoSuccess {
+    let judgement = match held.ends_by_close() && held.prefix_bytes() > 0 {
+        true => Judgement::broken_off(),
+        false => Judgement::invalid_response(CheckMethod::Chat),
+    };
+    (judgement, text.to_owned(), held.ends_by_close())
 }
 
 fn lost(error: BodyError) -> NoSuccess {

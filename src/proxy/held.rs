@@ -6,12 +6,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::Body;
-use hyper::http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION, SET_COOKIE};
+use hyper::http::header::{
+    CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION, SET_COOKIE,
+};
 use hyper::http::response::Parts;
 use hyper::{Response, StatusCode};
+use memchr::memmem;
 use tokio::time::timeout;
 
-use crate::exchange::{Beginning, ErrorText, INSPECTED_BYTES_MAX};
+use crate::exchange::{Beginning, DocumentWatch, ErrorText, INSPECTED_BYTES_MAX};
 use crate::upstream::{AnswerBody, BodyError, Returned, strip_hop_by_hop};
 
 /// The head of an answer, what came of its body, and the rest to come.
@@ -23,6 +26,9 @@ pub struct Held {
     pub(super) connection: Option<Returned>,
     /// Whether the body broke off in what was read of it: what there is must not look whole.
     pub(super) is_cut: bool,
+    ends_by_close: bool,
+    /// Of a JSON body that ends with its connection.
+    pub(super) document: Option<DocumentWatch>,
     endpoint: String,
 }
 
@@ -30,6 +36,7 @@ impl Held {
     /// An answer of which only the head has been read.
     pub fn new(response: Response<AnswerBody>, connection: Returned, endpoint: &str) -> Self {
         let (parts, body) = response.into_parts();
+        let ends_by_close = body.ends_by_close();
         let mut held = Self {
             parts,
             prefix: VecDeque::new(),
@@ -37,8 +44,13 @@ impl Held {
             rest: Some(body),
             connection: Some(connection),
             is_cut: false,
+            ends_by_close,
+            document: None,
             endpoint: endpoint.to_owned(),
         };
+        if ends_by_close && held.is_json() && !held.is_compressed() {
+            held.document = Some(DocumentWatch::default());
+        }
         held.end_if_over();
         held
     }
@@ -59,6 +71,22 @@ impl Held {
     pub fn is_event_stream(&self) -> bool {
         let kind = self.headers().get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
         kind.len() >= 17 && kind[..17].eq_ignore_ascii_case(b"text/event-stream")
+    }
+
+    /// Whether the body is JSON, as far as its head tells.
+    fn is_json(&self) -> bool {
+        let kind = self.headers().get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+        kind.is_none_or(|kind| memmem::find(&kind.to_ascii_lowercase(), b"json").is_some())
+    }
+
+    /// Whether only the end of the connection ends the body, so that an end may be a cut.
+    pub fn ends_by_close(&self) -> bool {
+        self.ends_by_close
+    }
+
+    /// Whether the end of the body can't be the end of the document that it is.
+    pub fn lacks_end(&self) -> bool {
+        self.rest.is_none() && self.document.as_ref().is_some_and(|document| !document.may_end_here())
     }
 
     /// Whether the body is encoded, so that it can't be looked into.
@@ -90,6 +118,7 @@ impl Held {
             self.end_if_over();
             if let Some(data) = data.filter(|data| !data.is_empty()) {
                 self.prefix_bytes += data.len();
+                self.document.iter_mut().for_each(|document| document.push(&data));
                 self.prefix.push_back(data.clone());
                 return Ok(Some(data));
             }
@@ -149,13 +178,18 @@ impl Held {
     }
 
     /// The head for the client, and what is left of the answer: hop-by-hop headers, cookies and the
-    /// target of a redirect stay behind.
+    /// target of a redirect stay behind, and the length of a stream: its last event ends it, and one that lacks
+    /// that must not look whole for having as many bytes as were announced.
     pub fn head_for_client(&mut self, attempts: u32) -> Response<()> {
+        let is_stream = self.is_event_stream();
         let mut head = Response::new(());
         *head.status_mut() = self.parts.status;
         let mut headers = std::mem::take(&mut self.parts.headers);
         strip_hop_by_hop(&mut headers);
         headers.remove(SET_COOKIE);
+        if is_stream {
+            headers.remove(CONTENT_LENGTH);
+        }
         if self.parts.status.is_redirection() {
             headers.remove(LOCATION);
         }

@@ -18,7 +18,8 @@ use super::held::Held;
 use crate::clock::Stopwatch;
 use crate::cluster::Attempt;
 use crate::exchange::{
-    Judgement, Progress, StreamWatch, judge_error_after_content, judge_error_event, judge_timeout,
+    DocumentWatch, Judgement, Progress, StreamWatch, judge_error_after_content, judge_error_event,
+    judge_timeout,
 };
 use crate::upstream::{AnswerBody, Returned};
 
@@ -77,6 +78,7 @@ pub struct Relay {
     connection: Option<Returned>,
     /// None once the verdict is final, or for an answer whose head was already judged.
     watched: Option<Box<Watched>>,
+    document: Option<DocumentWatch>,
     idle: Idle,
     abort: Abort,
 }
@@ -92,8 +94,9 @@ enum Abort {
 impl Relay {
     /// The rest of an answer. `idle` is the longest silence between two of its bytes.
     pub fn new(held: Held, watched: Option<Box<Watched>>, idle: Duration) -> Self {
-        let Held { prefix, rest, connection, is_cut, .. } = held;
-        let mut relay = Self { prefix, rest, connection, watched, idle: Idle::new(idle), abort: Abort::No };
+        let Held { prefix, rest, connection, is_cut, document, .. } = held;
+        let idle = Idle::new(idle);
+        let mut relay = Self { prefix, rest, connection, watched, document, idle, abort: Abort::No };
         if is_cut {
             relay.break_off("the answer broke off");
         } else if relay.rest.is_none() {
@@ -163,6 +166,7 @@ impl Relay {
     }
 
     fn look_at(&mut self, bytes: &[u8]) {
+        self.document.iter_mut().for_each(|document| document.push(bytes));
         let Some(watched) = &mut self.watched else { return };
         let Watch::Stream(stream) = &mut watched.watch else { return };
         match stream.push(bytes) {
@@ -198,6 +202,9 @@ impl Relay {
         self.connection.take().into_iter().for_each(Returned::give_back);
         if !is_complete {
             return self.break_off("the stream ended without its last event");
+        }
+        if self.document.as_ref().is_some_and(|document| !document.may_end_here()) {
+            return self.break_off("the connection ended within the answer");
         }
         if let Some(mut watched) = self.watched.take()
             && watched.latency.is_none()

@@ -6,14 +6,18 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use hyper::Response;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::http::header::{HeaderMap, TRANSFER_ENCODING};
 
 use super::connect::Application;
 
-/// A body as it comes. It ends only where the upstream has ended it; anything else is an error.
+/// A body as it comes. It ends only where the upstream has ended it, as far as that can be told; anything else is
+/// an error.
 pub struct AnswerBody {
     incoming: Incoming,
     application: Application,
+    ends_by_close: bool,
 }
 
 /// The body broke off.
@@ -26,8 +30,20 @@ pub enum BodyError {
 }
 
 impl AnswerBody {
-    pub(super) fn new(incoming: Incoming, application: Application) -> Self {
-        Self { incoming, application }
+    pub(super) fn of(response: Response<Incoming>, application: Application) -> Response<Self> {
+        let ends_by_close = match application {
+            Application::Http1 => {
+                response.body().size_hint().exact().is_none() && !is_chunked(response.headers())
+            }
+            Application::Http2 => false,
+        };
+        response.map(|incoming| Self { incoming, application, ends_by_close })
+    }
+
+    /// Whether only the end of its connection ends it (RFC 9112 §6.3, the last rule): whether something is missing
+    /// then does not show.
+    pub fn ends_by_close(&self) -> bool {
+        self.ends_by_close
     }
 
     /// Whether the end that hyper tells of is the upstream's. A stream that is reset with NO_ERROR looks ended
@@ -76,6 +92,13 @@ impl fmt::Display for BodyError {
 }
 
 impl Error for BodyError {}
+
+/// Whether the last of the transfer codings is the one that tells where it ends (RFC 9112 §6.3).
+fn is_chunked(headers: &HeaderMap) -> bool {
+    let last = headers.get_all(TRANSFER_ENCODING).iter().next_back();
+    let coding = last.and_then(|value| value.as_bytes().rsplit(|&byte| byte == b',').next());
+    coding.is_some_and(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"chunked"))
+}
 
 /// An error and what it comes of, in one line: hyper's own texts leave the latter out.
 pub fn with_causes(error: &dyn Error) -> String {

@@ -121,7 +121,7 @@ impl Connection {
             }
             Kind::Http2(place) => (place.send(request, stamp).await?, Application::Http2),
         };
-        Ok((response.map(|incoming| AnswerBody::new(incoming, application)), Returned(self)))
+        Ok((AnswerBody::of(response, application), Returned(self)))
     }
 }
 

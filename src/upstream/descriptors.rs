@@ -25,7 +25,7 @@ pub fn clients_max() -> usize {
 
 /// A place among the connections to upstreams, of all endpoints together. The default is one that is not counted.
 #[derive(Default)]
-pub(super) struct Place {
+pub struct Place {
     _permit: Option<OwnedSemaphorePermit>,
 }
 

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::client::conn::http1::{self, SendRequest};
+use hyper::http::header::{CONTENT_LENGTH, HeaderValue, TRANSFER_ENCODING};
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use qcc_fsm::Stamp;
@@ -77,7 +78,7 @@ impl Http1 {
         history: History,
     ) -> Result<Response<Incoming>, SendError> {
         self.gate.arm(stamp, history);
-        let response = match self.sender.try_send_request(request).await {
+        let mut response = match self.sender.try_send_request(request).await {
             Ok(response) => response,
             Err(_) if self.gate.refused() => return Err(SendError::Refused),
             Err(error) if !self.gate.wrote() => {
@@ -89,6 +90,7 @@ impl Http1 {
             }
             Err(error) => return Err(SendError::Lost(error.into_error())),
         };
+        self.gate.note_answer();
         // To be passed on it would have to be asked for: what follows it is no HTTP.
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             return Err(SendError::Switched);
@@ -97,7 +99,39 @@ impl Http1 {
         if let (Some(proxy), StatusCode::PROXY_AUTHENTICATION_REQUIRED) = (&self.reader, response.status()) {
             return Err(SendError::Unsent(Unsent::ByProxy(proxy.clone())));
         }
-        self.idle_max = age::idle_allowed(response.headers());
+        self.idle_max = match settle_length(&mut response) {
+            Lengths::Agree => age::idle_allowed(response.headers()),
+            Lengths::Differ => Duration::ZERO,
+        };
         Ok(response)
     }
+}
+
+/// What an answer's head says of its body's length.
+enum Lengths {
+    Agree,
+    /// In two ways, of which the next reader may take the other one.
+    Differ,
+}
+
+/// Leaves the one length in the head that the body is read by, so that nobody after us reads it by another one. An
+/// upstream that says it in two ways is not trusted with another request on the connection (RFC 9112 §6.3).
+fn settle_length(response: &mut Response<Incoming>) -> Lengths {
+    let read_by = response.body().size_hint().exact();
+    let headers = response.headers_mut();
+    let has_coding = headers.contains_key(TRANSFER_ENCODING);
+    let mut said = headers.get_all(CONTENT_LENGTH).iter();
+    let agrees = match (said.next(), said.next()) {
+        (None, _) => true,
+        (Some(length), None) => !has_coding && !length.as_bytes().contains(&b','),
+        (Some(_), Some(_)) => false,
+    };
+    if agrees {
+        return Lengths::Agree;
+    }
+    match read_by.filter(|_| !has_coding) {
+        Some(length) => drop(headers.insert(CONTENT_LENGTH, HeaderValue::from(length))),
+        None => drop(headers.remove(CONTENT_LENGTH)),
+    }
+    Lengths::Differ
 }

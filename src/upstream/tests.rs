@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, mpsc};
 use std::thread;
 
 use bytes::Bytes;
@@ -13,6 +13,7 @@ use hyper::{Method, Request};
 use qcc_fsm::{HealthCell, Stamp, Tick};
 
 use super::connect::Stream;
+use super::descriptors::Place;
 use super::http2::Http2;
 use super::*;
 use crate::config::{Environment, parse_str};
@@ -64,7 +65,7 @@ fn question() -> Draft<'static> {
 }
 
 fn post(origin: &Origin) -> Request<ReplayBody> {
-    origin.pool.head.request(question())
+    origin.connections.pool.head.request(question())
 }
 
 fn read_request(stream: &mut TcpStream) {
@@ -163,6 +164,75 @@ async fn a_kept_connection_that_was_closed_unheard_gets_no_byte_of_a_request() {
     }
 }
 
+/// Asked between the look at a kept connection and the write: when it is armed it has the upstream close just then.
+#[derive(Default)]
+struct ClosesBeforeWrite(std::sync::Mutex<Option<(mpsc::Sender<()>, mpsc::Receiver<()>)>>);
+
+impl Admission for ClosesBeforeWrite {
+    fn is_current(&self, _: Stamp) -> bool {
+        if let Some((close, closed)) = self.0.lock().unwrap().take() {
+            close.send(()).unwrap();
+            closed.recv().unwrap();
+        }
+        true
+    }
+}
+
+/// Whether the upstream still reads once it has closed: then it may take a request that nobody gets an answer to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Closes {
+    ItsHalf,
+    Both,
+}
+
+#[tokio::test]
+async fn what_is_written_as_the_upstream_closes_is_lost_and_never_taken_for_unsent() {
+    for round in 0..200 {
+        let closes = if round % 2 == 0 { Closes::ItsHalf } else { Closes::Both };
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let origin = origin(listener.local_addr().unwrap());
+        let (close, told) = mpsc::channel();
+        let (tell, closed) = mpsc::channel();
+        let upstream = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            read_request(&mut stream);
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").unwrap();
+            let (far, near) = (stream.local_addr().unwrap(), stream.peer_addr().unwrap());
+            told.recv().unwrap();
+            let mut rest = match closes {
+                Closes::ItsHalf => {
+                    stream.shutdown(Shutdown::Write).unwrap();
+                    Some(stream)
+                }
+                Closes::Both => {
+                    drop(stream);
+                    None
+                }
+            };
+            while is_established(near, far) {
+                thread::yield_now();
+            }
+            tell.send(()).unwrap();
+            rest.iter_mut().for_each(read_request);
+            usize::from(rest.is_some())
+        });
+        let closer = Arc::new(ClosesBeforeWrite::default());
+        let gate: Arc<dyn Admission> = closer.clone();
+        let (response, returned) =
+            origin.connection(&gate).await.unwrap().send(post(&origin), stamp()).await.unwrap();
+        drop(response);
+        returned.give_back();
+
+        let connection = origin.connection(&gate).await.unwrap();
+        assert!(connection.is_reused());
+        *closer.0.lock().unwrap() = Some((close, closed));
+        let sent = connection.send(post(&origin), stamp()).await;
+        assert!(matches!(sent, Err(SendError::Lost(_))), "{round}: {:?}", sent.map(drop));
+        let taken = upstream.join().unwrap();
+        assert_eq!(taken, usize::from(closes == Closes::ItsHalf), "{round}");
+    }
+}
+
 /// A server of one stream at a time. The second one is opened when the first is answered.
 struct OneAtATime {
     address: SocketAddr,
@@ -206,7 +276,8 @@ impl OneAtATime {
 async fn a_stream_that_waited_for_its_turn_is_not_sent_whole_once_the_endpoint_has_left() {
     let OneAtATime { address, answer, mut wholes } = OneAtATime::start().await;
     let service = Service::running();
-    let stream = Stream::Plain(Socket::from(tokio::net::TcpStream::connect(address).await.unwrap()));
+    let stream =
+        Stream::Plain(Socket::Tcp(tokio::net::TcpStream::connect(address).await.unwrap(), Place::default()));
     let connection = http2(stream, service.clone()).await;
     let origin = origin(address);
     let (first, second) = (connection.place_of_opener(), connection.place_of_opener());
@@ -231,7 +302,10 @@ async fn a_stream_that_waited_for_its_turn_is_not_sent_whole_once_the_endpoint_h
 async fn a_stream_that_waited_for_its_turn_is_not_sent_whole_once_its_client_has_left() {
     let mut server = OneAtATime::start().await;
     let service = Service::running();
-    let stream = Stream::Plain(Socket::from(tokio::net::TcpStream::connect(server.address).await.unwrap()));
+    let stream = Stream::Plain(Socket::Tcp(
+        tokio::net::TcpStream::connect(server.address).await.unwrap(),
+        Place::default(),
+    ));
     let connection = http2(stream, service.clone()).await;
     let origin = origin(server.address);
     let (first, second) = (connection.place_of_opener(), connection.place_of_opener());
@@ -282,11 +356,12 @@ async fn an_http2_upstream_sends_no_more_than_a_window_ahead_of_its_client() {
             });
         }
     });
-    let stream = Stream::Plain(Socket::from(tokio::net::TcpStream::connect(address).await.unwrap()));
+    let stream =
+        Stream::Plain(Socket::Tcp(tokio::net::TcpStream::connect(address).await.unwrap(), Place::default()));
     let gate: Arc<dyn Admission> = Service::running();
     let connection = http2(stream, gate).await;
     let place = connection.place_of_opener();
-    let incoming = place.send(post(&origin(address)), stamp()).await.unwrap().into_body();
+    let response = place.send(post(&origin(address)), stamp()).await.unwrap();
     // Nothing is read, so the window fills, and the upstream waits there.
     let window = 1 << 20;
     while stalls.recv().await.unwrap() < window {}
@@ -296,6 +371,7 @@ async fn an_http2_upstream_sends_no_more_than_a_window_ahead_of_its_client() {
             assert_eq!(sent, window);
         }
     }
-    let body = http_body_util::BodyExt::collect(AnswerBody::new(incoming, Application::Http2)).await.unwrap();
+    let body = AnswerBody::of(response, Application::Http2).into_body();
+    let body = http_body_util::BodyExt::collect(body).await.unwrap();
     assert_eq!(body.to_bytes().len(), WHOLE_BYTES);
 }

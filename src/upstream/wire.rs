@@ -9,7 +9,7 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
 
@@ -34,9 +34,17 @@ pub(super) enum History {
     Kept,
 }
 
-/// Asked before anything is written to a stream. An error keeps the bytes off the wire and ends the connection.
+/// The most bytes of an upstream before an answer's head is whole, informational answers included, of which it may
+/// send any number (RFC 9110 §15.2). More than twice what hyper takes for one head, and with it some of the body.
+const BEFORE_ANSWER_BYTES_MAX: usize = 1024 * 1024;
+/// In place of a number where none is counted.
+const UNCOUNTED: usize = usize::MAX;
+
+/// Asked before anything is written to a stream, and told of what is read. An error keeps the bytes from going on
+/// and ends the connection.
 pub(super) trait Sentry: Send + Sync {
     fn before_write(&self, stream: &Stream) -> io::Result<()>;
+    fn after_read(&self, bytes: usize) -> io::Result<()>;
 }
 
 /// What an HTTP/1.1 connection and its stream know of the request in hand.
@@ -47,6 +55,8 @@ pub(super) struct Gate {
     armed: Mutex<Option<(Stamp, History)>>,
     refused: AtomicBool,
     written: AtomicBool,
+    /// How many bytes may still come before the head of an answer is there.
+    before_answer_bytes: AtomicUsize,
 }
 
 impl Gate {
@@ -57,6 +67,7 @@ impl Gate {
             armed: Mutex::new(None),
             refused: AtomicBool::new(false),
             written: AtomicBool::new(false),
+            before_answer_bytes: AtomicUsize::new(UNCOUNTED),
         }
     }
 
@@ -65,8 +76,14 @@ impl Gate {
         *self.armed.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some((stamp, history));
         self.refused.store(false, Ordering::Relaxed);
         self.written.store(false, Ordering::Relaxed);
+        self.before_answer_bytes.store(BEFORE_ANSWER_BYTES_MAX, Ordering::Relaxed);
         // Release, paired with the Acquire in `before_write`: who sees it waiting sees the stamp.
         self.waiting.store(true, Ordering::Release);
+    }
+
+    /// The head of the answer is there.
+    pub(super) fn note_answer(&self) {
+        self.before_answer_bytes.store(UNCOUNTED, Ordering::Relaxed);
     }
 
     /// Whether the armed request was stopped here because the endpoint left service.
@@ -98,6 +115,19 @@ impl Sentry for Gate {
         }
         self.waiting.store(false, Ordering::Relaxed);
         self.written.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    fn after_read(&self, bytes: usize) -> io::Result<()> {
+        // Relaxed: it only counts. Nobody else counts down, so a change in between is the answer, or the next request.
+        let left = self.before_answer_bytes.load(Ordering::Relaxed);
+        if left == UNCOUNTED {
+            return Ok(());
+        }
+        let less = left.checked_sub(bytes).ok_or_else(|| {
+            io::Error::other(format!("no answer within the first {BEFORE_ANSWER_BYTES_MAX} bytes"))
+        })?;
+        let _ = self.before_answer_bytes.compare_exchange(left, less, Ordering::Relaxed, Ordering::Relaxed);
         Ok(())
     }
 }
@@ -160,6 +190,7 @@ impl<S: Sentry> AsyncRead for GuardedStream<S> {
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+        self.sentry.after_read(buf.filled().len() - before)?;
         // The kernel tells of a reset once, and the write has heard of it: what was cut off would look ended here.
         match self.write_failed {
             Some(kind) if buf.filled().len() == before => Poll::Ready(Err(kind.into())),

@@ -8,6 +8,7 @@
 pub mod answer;
 pub mod client;
 pub mod config;
+pub mod faults;
 pub mod gate;
 pub mod h2_client;
 pub mod http;

@@ -185,6 +185,11 @@ impl Qcc {
         self.process.stderr()
     }
 
+    /// The number of its process.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// Sends a signal by its name: `TERM`, `HUP`, …
     pub fn signal(&self, name: &str) {
         self.process.signal(name);

@@ -61,7 +61,8 @@ impl Connector {
         };
         let (host, limit) = (host.to_owned(), egress.connect_limit());
         let tunnel = proxy.as_ref().filter(|_| base_url.is_https()).map(|proxy| Tunnel::new(proxy, base_url));
-        let (network, ca_file) = (egress.network(), egress.ca_file().cloned());
+        let ca_file = egress.ca_file().cloned();
+        let network = egress.network();
         Ok(Self { network, host, port, proxy, tunnel, tls, ca_file, limit, warned: Mutex::default() })
     }
 

@@ -1,0 +1,100 @@
+//! Where a JSON document ends.
+
+/// Watches a JSON document go by whose end nothing else tells, so that one that was cut does not look whole. It does
+/// not judge whether the text is valid: brackets that are open, a string that is, or nothing at all, are no end.
+#[derive(Clone, Debug, Default)]
+pub struct DocumentWatch {
+    open: usize,
+    place: Place,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Place {
+    #[default]
+    BeforeAll,
+    Between,
+    InString,
+    Escaped,
+    /// It is neither an object nor an array: its end does not show.
+    Foreign,
+}
+
+impl DocumentWatch {
+    /// Takes up the next bytes.
+    pub fn push(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.place = match (self.place, byte) {
+                (Place::Foreign, _) => return,
+                (Place::Escaped, _) => Place::InString,
+                (Place::InString, b'\\') => Place::Escaped,
+                (Place::InString, b'"') => Place::Between,
+                (Place::InString, _) => Place::InString,
+                (Place::BeforeAll, b' ' | b'\t' | b'\r' | b'\n') => Place::BeforeAll,
+                (Place::BeforeAll | Place::Between, b'{' | b'[') => {
+                    self.open = self.open.saturating_add(1);
+                    Place::Between
+                }
+                (Place::BeforeAll, _) => Place::Foreign,
+                (Place::Between, b'"') => Place::InString,
+                (Place::Between, b'}' | b']') => {
+                    self.open = self.open.saturating_sub(1);
+                    Place::Between
+                }
+                (Place::Between, _) => Place::Between,
+            };
+        }
+    }
+
+    /// Whether a document may end here.
+    pub fn may_end_here(&self) -> bool {
+        match self.place {
+            Place::Foreign => true,
+            Place::Between => self.open == 0,
+            Place::BeforeAll | Place::InString | Place::Escaped => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn may_end(text: &[u8]) -> bool {
+        let mut watch = DocumentWatch::default();
+        watch.push(text);
+        watch.may_end_here()
+    }
+
+    #[test]
+    fn a_document_ends_at_its_last_bracket_and_nowhere_before() {
+        let text = br#" {"a":[1,{"b":"} ] \" \\"}],"c":null} "#;
+        let end = text.len() - 1;
+        for at in 0..=text.len() {
+            assert_eq!(may_end(&text[..at]), at >= end, "{at}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_object_may_end_anywhere() {
+        for text in ["<html>{", "busy", "12"] {
+            assert!(may_end(text.as_bytes()), "{text}");
+        }
+    }
+
+    #[test]
+    fn lines_of_documents_may_end_behind_each() {
+        assert!(may_end(b"{}\n{}\n"));
+        assert!(!may_end(b"{}\n{"));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn where_a_document_is_cut_into_pieces_changes_nothing(text in "[{}\\[\\]\"\\\\a ]{0,24}", at in 0usize..24) {
+            let (first, second) = text.as_bytes().split_at(at.min(text.len()));
+            let mut watch = DocumentWatch::default();
+            watch.push(first);
+            watch.push(second);
+            assert_eq!(watch.may_end_here(), may_end(text.as_bytes()));
+        }
+    }
+}
