@@ -35,7 +35,8 @@ async fn an_endpoint_billed_by_the_request_gets_no_check_in_an_hour_and_comes_ba
     let prober = prober::spawn(cluster.clone(), stopped.clone());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let client = Client::at(&format!("http://{}", listener.local_addr().unwrap()));
-    let serving = tokio::spawn(proxy::serve(proxy::Proxy::new(cluster.clone()), listener, stopped));
+    let acceptor = proxy::Acceptor::new("clients", 16);
+    let serving = tokio::spawn(proxy::serve(proxy::Proxy::new(cluster.clone()), listener, acceptor, stopped));
 
     assert_eq!(client.ask("the failure").await.status, 500);
     let out_of_service_by = relay.requests().len();

@@ -62,7 +62,7 @@ pub struct Draft<'t> {
 /// Writes the heads of requests to one endpoint, with the endpoint's key. It is made with the endpoint's pool, and
 /// each connection takes that of the pool which it is of: a key goes to the origin that it belongs to, whatever
 /// request is in hand.
-#[derive(PartialEq)]
+#[derive(PartialEq, Eq)]
 pub(super) struct HeadWriter {
     host: HeaderValue,
     credentials: Vec<(HeaderName, HeaderValue)>,
@@ -124,7 +124,7 @@ impl HeadWriter {
 
 /// What depends on who reads the request first: the endpoint, or a proxy that passes it on. A proxy only passes
 /// bytes to an https endpoint, so there it is the endpoint.
-#[derive(PartialEq)]
+#[derive(PartialEq, Eq)]
 pub(super) struct Hop {
     /// What goes before the client's path: the endpoint's own, and for a proxy the scheme and the authority
     /// (absolute-form, RFC 9112 §3.2.2).

@@ -113,8 +113,8 @@ impl Origin {
     /// The same with the connections of another one, if they lead where its own would, with the same trust, and
     /// what is sent on them is addressed and authorised alike.
     pub fn with_connections_of(self, other: &Self) -> Self {
-        let is_addressed_alike = self.connections.pool.head == other.connections.pool.head;
-        match is_addressed_alike && self.connector.leads_like(&other.connector) {
+        let writes_alike = self.connections.pool.head == other.connections.pool.head;
+        match writes_alike && self.connector.leads_like(&other.connector) {
             true => Self { connections: other.connections.clone(), ..self },
             false => self,
         }

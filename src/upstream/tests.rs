@@ -13,7 +13,6 @@ use hyper::{Method, Request};
 use qcc_fsm::{HealthCell, Stamp, Tick};
 
 use super::connect::Stream;
-use super::descriptors::Place;
 use super::http2::Http2;
 use super::*;
 use crate::config::{Environment, parse_str};
@@ -219,14 +218,14 @@ async fn what_is_written_as_the_upstream_closes_is_lost_and_never_taken_for_unse
         let closer = Arc::new(ClosesBeforeWrite::default());
         let gate: Arc<dyn Admission> = closer.clone();
         let (response, returned) =
-            origin.connection(&gate).await.unwrap().send(post(&origin), stamp()).await.unwrap();
+            origin.connection(&gate).await.unwrap().send(question(), stamp()).await.unwrap();
         drop(response);
         returned.give_back();
 
         let connection = origin.connection(&gate).await.unwrap();
         assert!(connection.is_reused());
         *closer.0.lock().unwrap() = Some((close, closed));
-        let sent = connection.send(post(&origin), stamp()).await;
+        let sent = connection.send(question(), stamp()).await;
         assert!(matches!(sent, Err(SendError::Lost(_))), "{round}: {:?}", sent.map(drop));
         let taken = upstream.join().unwrap();
         assert_eq!(taken, usize::from(closes == Closes::ItsHalf), "{round}");
@@ -276,8 +275,7 @@ impl OneAtATime {
 async fn a_stream_that_waited_for_its_turn_is_not_sent_whole_once_the_endpoint_has_left() {
     let OneAtATime { address, answer, mut wholes } = OneAtATime::start().await;
     let service = Service::running();
-    let stream =
-        Stream::Plain(Socket::Tcp(tokio::net::TcpStream::connect(address).await.unwrap(), Place::default()));
+    let stream = Stream::Plain(Socket::from(tokio::net::TcpStream::connect(address).await.unwrap()));
     let connection = http2(stream, service.clone()).await;
     let origin = origin(address);
     let (first, second) = (connection.place_of_opener(), connection.place_of_opener());
@@ -302,10 +300,7 @@ async fn a_stream_that_waited_for_its_turn_is_not_sent_whole_once_the_endpoint_h
 async fn a_stream_that_waited_for_its_turn_is_not_sent_whole_once_its_client_has_left() {
     let mut server = OneAtATime::start().await;
     let service = Service::running();
-    let stream = Stream::Plain(Socket::Tcp(
-        tokio::net::TcpStream::connect(server.address).await.unwrap(),
-        Place::default(),
-    ));
+    let stream = Stream::Plain(Socket::from(tokio::net::TcpStream::connect(server.address).await.unwrap()));
     let connection = http2(stream, service.clone()).await;
     let origin = origin(server.address);
     let (first, second) = (connection.place_of_opener(), connection.place_of_opener());
@@ -356,8 +351,7 @@ async fn an_http2_upstream_sends_no_more_than_a_window_ahead_of_its_client() {
             });
         }
     });
-    let stream =
-        Stream::Plain(Socket::Tcp(tokio::net::TcpStream::connect(address).await.unwrap(), Place::default()));
+    let stream = Stream::Plain(Socket::from(tokio::net::TcpStream::connect(address).await.unwrap()));
     let gate: Arc<dyn Admission> = Service::running();
     let connection = http2(stream, gate).await;
     let place = connection.place_of_opener();

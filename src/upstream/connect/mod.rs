@@ -61,8 +61,7 @@ impl Connector {
         };
         let (host, limit) = (host.to_owned(), egress.connect_limit());
         let tunnel = proxy.as_ref().filter(|_| base_url.is_https()).map(|proxy| Tunnel::new(proxy, base_url));
-        let ca_file = egress.ca_file().cloned();
-        let network = egress.network();
+        let (network, ca_file) = (egress.network(), egress.ca_file().cloned());
         Ok(Self { network, host, port, proxy, tunnel, tls, ca_file, limit, warned: Mutex::default() })
     }
 

@@ -43,32 +43,29 @@ pub enum Unconnected {
     Lookup(io::Error),
     /// No address took the connection.
     Refused(io::Error),
-    /// This machine is short of something, which says nothing of the host.
+    /// This machine can't open one: descriptors, ports or memory are used up, or it is forbidden.
     Local(io::Error),
-}
-
-impl Unconnected {
-    fn of_lookup(error: io::Error) -> Self {
-        match Whose::of_lookup(&error) {
-            Whose::Theirs => Self::Lookup(error),
-            Whose::Ours | Whose::OursForThisAddress => Self::Local(error),
-        }
-    }
-
-    fn of_connect(error: io::Error) -> Self {
-        match Whose::of(&error) {
-            Whose::Theirs => Self::Refused(error),
-            Whose::Ours | Whose::OursForThisAddress => Self::Local(error),
-        }
-    }
 }
 
 /// The bytes of a connection as the network carries them.
 pub enum Socket {
-    /// A TCP connection, with its place among those of the process.
-    Tcp(TcpStream, Place),
+    /// A TCP connection.
+    Tcp(TcpConnection),
     /// Another network's.
     Other(Box<dyn Transport>),
+}
+
+/// A TCP connection, with its place among those that the process may have.
+pub struct TcpConnection {
+    tcp: TcpStream,
+    _place: Place,
+}
+
+/// One that is not counted.
+impl From<TcpStream> for Socket {
+    fn from(tcp: TcpStream) -> Self {
+        Self::Tcp(TcpConnection { tcp, _place: Place::default() })
+    }
 }
 
 /// A connection of another network than TCP.
@@ -96,10 +93,20 @@ impl Network for Tcp {
     fn connect<'a>(&'a self, host: &'a str, port: u16) -> Connecting<'a> {
         Box::pin(async move {
             let place = Place::take().ok_or_else(|| Unconnected::Local(Errno::MFILE.into()))?;
-            let addresses = tokio::net::lookup_host((host, port)).await.map_err(Unconnected::of_lookup)?;
-            let tcp = race::connect(addresses.collect()).await.map_err(Unconnected::of_connect)?;
+            let addresses = match tokio::net::lookup_host((host, port)).await {
+                Ok(addresses) => addresses,
+                Err(error) if Whose::of_lookup(&error) != Whose::Theirs => {
+                    return Err(Unconnected::Local(error));
+                }
+                Err(error) => return Err(Unconnected::Lookup(error)),
+            };
+            let tcp = match race::connect(addresses.collect()).await {
+                Ok(tcp) => tcp,
+                Err(error) if Whose::of(&error) != Whose::Theirs => return Err(Unconnected::Local(error)),
+                Err(error) => return Err(Unconnected::Refused(error)),
+            };
             prepare(&tcp).map_err(Unconnected::Refused)?;
-            Ok(Socket::Tcp(tcp, place))
+            Ok(Socket::Tcp(TcpConnection { tcp, _place: place }))
         })
     }
 }
@@ -117,7 +124,7 @@ impl Socket {
     /// What the kernel holds unread. Asks the socket itself: what the runtime has heard of it is late.
     pub(super) fn pending(&self) -> Pending {
         let tcp = match self {
-            Self::Tcp(tcp, _) => tcp,
+            Self::Tcp(TcpConnection { tcp, .. }) => tcp,
             Self::Other(transport) => return transport.pending(),
         };
         match SockRef::from(tcp).peek(&mut [MaybeUninit::uninit()]) {
@@ -132,7 +139,7 @@ impl Socket {
 impl AsyncRead for Socket {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Self::Tcp(tcp, _) => Pin::new(tcp).poll_read(cx, buf),
+            Self::Tcp(TcpConnection { tcp, .. }) => Pin::new(tcp).poll_read(cx, buf),
             Self::Other(transport) => Pin::new(transport).poll_read(cx, buf),
         }
     }
@@ -141,7 +148,7 @@ impl AsyncRead for Socket {
 impl AsyncWrite for Socket {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
-            Self::Tcp(tcp, _) => Pin::new(tcp).poll_write(cx, buf),
+            Self::Tcp(TcpConnection { tcp, .. }) => Pin::new(tcp).poll_write(cx, buf),
             Self::Other(transport) => Pin::new(transport).poll_write(cx, buf),
         }
     }
@@ -152,28 +159,28 @@ impl AsyncWrite for Socket {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
-            Self::Tcp(tcp, _) => Pin::new(tcp).poll_write_vectored(cx, bufs),
+            Self::Tcp(TcpConnection { tcp, .. }) => Pin::new(tcp).poll_write_vectored(cx, bufs),
             Self::Other(transport) => Pin::new(transport).poll_write_vectored(cx, bufs),
         }
     }
 
     fn is_write_vectored(&self) -> bool {
         match self {
-            Self::Tcp(tcp, _) => tcp.is_write_vectored(),
+            Self::Tcp(TcpConnection { tcp, .. }) => tcp.is_write_vectored(),
             Self::Other(transport) => transport.is_write_vectored(),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Self::Tcp(tcp, _) => Pin::new(tcp).poll_flush(cx),
+            Self::Tcp(TcpConnection { tcp, .. }) => Pin::new(tcp).poll_flush(cx),
             Self::Other(transport) => Pin::new(transport).poll_flush(cx),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Self::Tcp(tcp, _) => Pin::new(tcp).poll_shutdown(cx),
+            Self::Tcp(TcpConnection { tcp, .. }) => Pin::new(tcp).poll_shutdown(cx),
             Self::Other(transport) => Pin::new(transport).poll_shutdown(cx),
         }
     }
