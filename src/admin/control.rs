@@ -5,7 +5,6 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::StatusCode;
 use hyper::body::Incoming;
 use hyper::rt::{Read, Write};
 use hyper::server::conn::http1;
@@ -19,7 +18,7 @@ use tracing::debug;
 
 use super::routes::{Admin, error};
 use super::socket::ControlSocket;
-use crate::proxy::{Acceptor, is_addressed_to};
+use crate::proxy::{Acceptor, check_look};
 
 /// How many connections the socket serves at once, and `admin_listen` as many: descriptors are reserved for them.
 const CONNECTIONS_MAX: usize = 8;
@@ -52,20 +51,18 @@ pub async fn serve_control(admin: Arc<Admin>, socket: ControlSocket, mut over: w
     let _ = timeout(ANSWERED_WITHIN, ended).await;
 }
 
-/// Serves `admin_listen` until it is dropped, its connections until `over` turns true: no command, and only for
-/// requests that name this host.
+/// Serves `admin_listen` until it is dropped, its connections until `over` turns true: no command, and nothing for web
+/// pages of other sites.
 pub async fn serve_tcp(admin: Arc<Admin>, listener: TcpListener, over: watch::Receiver<bool>) {
     let mut acceptor = Acceptor::new("admin_listen", CONNECTIONS_MAX);
     loop {
         let ((stream, _), place) = acceptor.next(|| listener.accept()).await;
         let admin = admin.clone();
-        let look = move |request: &hyper::Request<Incoming>| match is_addressed_to(
-            request,
-            &admin.cluster.settings(),
-        ) {
-            true => admin.look(request),
-            false => error(StatusCode::MISDIRECTED_REQUEST, "the Host is not this one's"),
-        };
+        let look =
+            move |request: &hyper::Request<Incoming>| match check_look(request, &admin.cluster.settings()) {
+                Ok(()) => admin.look(request),
+                Err((status, why)) => error(status, why),
+            };
         let over = over.clone();
         tokio::spawn(async move {
             serve(TokioIo::new(stream), look, over).await;

@@ -6,8 +6,8 @@
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-use hyper::http::header::{HOST, HeaderMap, ORIGIN};
-use hyper::{Request, Version};
+use hyper::http::header::{HOST, HeaderMap, HeaderValue, ORIGIN};
+use hyper::{Request, StatusCode, Version};
 
 use super::answers::OwnAnswer;
 use crate::config::ClusterSettings;
@@ -123,9 +123,24 @@ pub fn host_of<B>(request: &Request<B>) -> Result<Host<'_>, OwnAnswer> {
     }
 }
 
-/// Whether a request names a host that is this machine's.
-pub fn is_addressed_to<B>(request: &Request<B>, settings: &ClusterSettings) -> bool {
-    host_of(request).is_ok_and(|host| host.is_own(settings))
+/// Refuses a look at the status under another name than this machine's, or by a web page of another site.
+/// A link that a person follows is no such page: what it leads to is shown to nobody but them.
+///
+/// # Errors
+/// The status that says so, and why.
+pub fn check_look<B>(
+    request: &Request<B>,
+    settings: &ClusterSettings,
+) -> Result<(), (StatusCode, &'static str)> {
+    let Some(host) = host_of(request).ok().filter(|host| host.is_own(settings)) else {
+        return Err((StatusCode::MISDIRECTED_REQUEST, "the Host is not this one's"));
+    };
+    let headers = request.headers();
+    let is_followed_link = headers.get("sec-fetch-dest").is_some_and(|kind| kind == "document");
+    if has_foreign_origin(headers, &host) || (comes_from_elsewhere(headers) && !is_followed_link) {
+        return Err((StatusCode::FORBIDDEN, "web pages of other sites may not look here"));
+    }
+    Ok(())
 }
 
 /// A browser says where a request comes from: `Origin` (RFC 6454 §7) and `Sec-Fetch-Site` (W3C Fetch Metadata).
@@ -134,15 +149,23 @@ pub fn is_addressed_to<B>(request: &Request<B>, settings: &ClusterSettings) -> b
 /// # Errors
 /// The answer to a page of another origin.
 pub fn check_origin(headers: &HeaderMap, host: &Host<'_>) -> Result<(), OwnAnswer> {
+    let is_foreign = has_foreign_origin(headers, host) || comes_from_elsewhere(headers);
+    if is_foreign { Err(OwnAnswer::foreign_origin()) } else { Ok(()) }
+}
+
+fn has_foreign_origin(headers: &HeaderMap, host: &Host<'_>) -> bool {
     let mut origins = headers.get_all(ORIGIN).iter();
-    let is_own = match (origins.next(), origins.next()) {
-        (None, _) => true,
-        (Some(origin), None) => is_own_origin(origin.as_bytes(), host),
-        (Some(_), Some(_)) => false,
-    };
-    let is_from_here = |site: &[u8]| site == b"same-origin" || site == b"none";
-    let from_here = headers.get_all("sec-fetch-site").iter().all(|site| is_from_here(site.as_bytes()));
-    if is_own && from_here { Ok(()) } else { Err(OwnAnswer::foreign_origin()) }
+    match (origins.next(), origins.next()) {
+        (None, _) => false,
+        (Some(origin), None) => !is_own_origin(origin.as_bytes(), host),
+        (Some(_), Some(_)) => true,
+    }
+}
+
+/// `none` is what a person typed in.
+fn comes_from_elsewhere(headers: &HeaderMap) -> bool {
+    let is_from_here = |site: &HeaderValue| site == "same-origin" || site == "none";
+    !headers.get_all("sec-fetch-site").iter().all(is_from_here)
 }
 
 /// A page of https is ours only where something in front of the proxy may serve it: on loopback it is another

@@ -28,7 +28,7 @@ mod target;
 pub use accept::{Acceptor, Place};
 pub use connection::serve_connection;
 pub use framing::{Follower, Stop};
-pub use host::is_addressed_to;
+pub use host::check_look;
 pub use listen::serve;
 
 use std::sync::Arc;

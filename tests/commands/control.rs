@@ -178,6 +178,35 @@ async fn the_admin_address_shows_everything_and_does_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_admin_address_is_for_no_page_of_another_site() {
+    let (a, b) = (Upstream::healthy(), Upstream::healthy());
+    let admin = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let qcc = Qcc::start(&two(&a, &b).line(&format!("admin_listen = '{admin}'")));
+    let client = Client { base: format!("http://{admin}"), ..Client::of(&qcc) };
+    let status_of = async |headers: &[(&str, &str)]| {
+        let request = headers
+            .iter()
+            .fold(client.get("/status"), |request, (name, value)| request.header(*name, *value));
+        exchange(request).await.status
+    };
+    let own = format!("http://{admin}");
+    for (headers, status) in [
+        (&[][..], 200),
+        (&[("origin", own.as_str()), ("sec-fetch-site", "same-origin")], 200),
+        (&[("sec-fetch-site", "none")], 200),
+        // A link that somebody follows shows its target to nobody but them.
+        (&[("sec-fetch-site", "cross-site"), ("sec-fetch-dest", "document")], 200),
+        (&[("origin", "https://evil.example")], 403),
+        (&[("origin", "null")], 403),
+        (&[("sec-fetch-site", "cross-site"), ("sec-fetch-dest", "script")], 403),
+        (&[("sec-fetch-site", "same-site"), ("sec-fetch-dest", "iframe")], 403),
+        (&[("host", "evil.example")], 421),
+    ] {
+        assert_eq!(status_of(headers).await, status, "{headers:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reload_that_disables_or_enables_is_an_event() {
     let (a, b) = (Upstream::healthy(), Upstream::healthy());
     let qcc = Qcc::start(&two(&a, &b));

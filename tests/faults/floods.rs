@@ -14,7 +14,7 @@ const FOREVER: usize = usize::MAX;
 
 /// The most memory that the process has had, in KiB (proc(5), `VmHWM`).
 fn peak_kib(rig: &Rig) -> usize {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", rig.qcc.id())).unwrap();
+    let status = std::fs::read_to_string(format!("/proc/{}/status", rig.qcc.pid())).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }

@@ -40,8 +40,10 @@ impl Done {
 }
 
 /// The binary, with an environment that holds nothing but what it is given and a home in `directory`.
+/// `QCC_TEST_BINARY` names another than the one that was built with the test: the release build, say.
 pub fn command(directory: &TempDir, environment: &[(String, String)]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_qcc"));
+    let built = std::env::var_os("QCC_TEST_BINARY");
+    let mut command = Command::new(built.unwrap_or_else(|| env!("CARGO_BIN_EXE_qcc").into()));
     command.env_clear().current_dir(directory.join("")).stdin(Stdio::null());
     for name in ["PATH", "LLVM_PROFILE_FILE"] {
         if let Ok(value) = std::env::var(name) {

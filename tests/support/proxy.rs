@@ -186,7 +186,7 @@ impl Qcc {
     }
 
     /// The number of its process.
-    pub fn id(&self) -> u32 {
+    pub fn pid(&self) -> u32 {
         self.process.id()
     }
 
@@ -206,10 +206,6 @@ impl Qcc {
     /// Awaits the end of the process: its exit code.
     pub fn wait(&mut self) -> Option<i32> {
         self.process.wait()
-    }
-
-    pub fn pid(&self) -> u32 {
-        self.process.pid()
     }
 
     pub fn is_running(&mut self) -> bool {
