@@ -79,16 +79,16 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Taken<S> {
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
-    use tokio::time::Instant;
 
     use super::*;
+    use crate::clock::Stopwatch;
 
     const LIMIT: Duration = Duration::from_secs(10);
 
     #[tokio::test(start_paused = true)]
     async fn a_peer_that_takes_nothing_is_given_up_after_the_limit() {
         let (near, _far) = duplex(64);
-        let begun = Instant::now();
+        let begun = Stopwatch::start();
         let error = Taken::within(LIMIT, near).write_all(&[7; 65]).await.unwrap_err();
         assert_eq!((error.kind(), begun.elapsed()), (io::ErrorKind::TimedOut, LIMIT));
     }
