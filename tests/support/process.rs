@@ -41,7 +41,17 @@ impl Done {
 
 /// The binary, with an environment that holds nothing but what it is given and a home in `directory`.
 pub fn command(directory: &TempDir, environment: &[(String, String)]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_qcc"));
+    surrounded(Command::new(env!("CARGO_BIN_EXE_qcc")), directory, environment)
+}
+
+/// The same under a umask, in octal digits.
+pub fn command_under(umask: &str, directory: &TempDir, environment: &[(String, String)]) -> Command {
+    let mut command = Command::new("sh");
+    command.args(["-c", "umask \"$1\" && shift && exec \"$@\"", "sh", umask, env!("CARGO_BIN_EXE_qcc")]);
+    surrounded(command, directory, environment)
+}
+
+fn surrounded(mut command: Command, directory: &TempDir, environment: &[(String, String)]) -> Command {
     command.env_clear().current_dir(directory.join("")).stdin(Stdio::null());
     for name in ["PATH", "LLVM_PROFILE_FILE"] {
         if let Ok(value) = std::env::var(name) {

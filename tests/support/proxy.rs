@@ -85,7 +85,17 @@ impl Home {
 
     /// Starts the proxy and awaits its ready line.
     pub fn start_with(self, args: &[&str]) -> Qcc {
-        let mut command = process::command(&self.directory, &self.environment);
+        let command = process::command(&self.directory, &self.environment);
+        self.started(command, args)
+    }
+
+    /// The same under a umask, in octal digits.
+    pub fn start_under(self, umask: &str) -> Qcc {
+        let command = process::command_under(umask, &self.directory, &self.environment);
+        self.started(command, &[])
+    }
+
+    fn started(self, mut command: std::process::Command, args: &[&str]) -> Qcc {
         command
             .args(["proxy", "start", "--cluster", &self.cluster, "--config"])
             .arg(self.config_path())
