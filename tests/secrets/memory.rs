@@ -112,16 +112,14 @@ async fn of_a_key_there_is_one_copy_and_one_for_each_header_and_of_a_token_none(
     let process = processes_with(&config).pop().unwrap();
     // An allocator writes over the beginning of what it got back, so the ends tell of what was not wiped.
     let ends = [&keys[0], &tokens[0]].map(|text| &text.as_bytes()[text.len() - 20..]);
-    let mut reloads = 0;
-    for _ in 0..2 {
+    for reloads in 0..2 {
         let wholes: Vec<&[u8]> = keys.iter().chain(&tokens).map(|text| text.as_bytes()).collect();
         let Some(counts) = copies_in_memory(&process, &wholes) else { return };
         assert_eq!(counts, [3, 3, 3, 0, 0, 0], "after {reloads} reloads");
         let all = copies_in_memory(&process, &ends).unwrap();
         assert_eq!(all, [9, 0], "nothing is left of what was let go, after {reloads} reloads");
         qcc.sighup();
-        reloads += 1;
-        eventually("the reload", || qcc.stderr().matches("was reloaded").count() == reloads).await;
+        eventually("the reload", || qcc.stderr().matches("was reloaded").count() == reloads + 1).await;
     }
 }
 
