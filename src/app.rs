@@ -85,12 +85,15 @@ pub async fn run(options: StartOptions, environment: Environment) -> Result<(), 
     let settings = load(options.clone(), environment.clone()).await?;
     let mut signals = Signals::new().map_err(StartError::Signals)?;
     let clock = Clock::start();
-    let cluster = Cluster::new(settings.clone(), clock).map_err(StartError::Build)?;
-    let listener = listen(settings.listen).await?;
-    let address = listener.local_addr().map_err(|error| StartError::Listen(settings.listen, error))?;
-    let control_path = environment.control_socket(&settings.name)?;
+    let (asked_for, admin_asked_for) = (settings.listen, settings.admin_listen);
+    let needs_token = !settings.client_tokens.is_empty();
+    // Given away whole: what stayed here would keep keys in memory that a reload has replaced.
+    let cluster = Cluster::new(settings, clock).map_err(StartError::Build)?;
+    let listener = listen(asked_for).await?;
+    let address = listener.local_addr().map_err(|error| StartError::Listen(asked_for, error))?;
+    let control_path = environment.control_socket(&cluster.name)?;
     let socket = ControlSocket::bind(&control_path).await.map_err(StartError::Control)?;
-    let admin_listener = match settings.admin_listen {
+    let admin_listener = match admin_asked_for {
         Some(admin) => Some(listen(admin).await?),
         None => None,
     };
@@ -114,7 +117,7 @@ pub async fn run(options: StartOptions, environment: Environment) -> Result<(), 
     let acceptor = proxy::Acceptor::new("clients", clients_max());
     let proxy = proxy::Proxy::new(cluster.clone());
     let mut serving = tokio::spawn(proxy::serve(proxy, listener, acceptor, stopped));
-    announce(&cluster, address, !settings.client_tokens.is_empty());
+    announce(&cluster, address, needs_token);
 
     let reloader =
         Arc::new(Reloader { cluster, options, environment, listening: address, turn: Mutex::new(()) });

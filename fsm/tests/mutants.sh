@@ -13,7 +13,7 @@ run() {
         export RUSTFLAGS='--cfg loom'
         features=$features,look-by-rmw
     fi
-    local build=(cargo test --quiet -p qcc-fsm --test "$target" --features "$features")
+    local build=(cargo test --locked --quiet -p qcc-fsm --test "$target" --features "$features")
     if ! log=$("${build[@]}" --no-run 2>&1); then
         printf '%s\n' "$log" >&2
         return 1

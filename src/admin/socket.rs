@@ -129,9 +129,12 @@ fn identity(path: &Path) -> io::Result<Identity> {
 /// The directory, made where it is missing. It is looked at and closed to others by its descriptor, so that what
 /// is looked at is what is used.
 fn own_directory(path: &Path) -> Result<File, ControlError> {
-    let failed = |error: io::Error| match error.kind() {
-        ErrorKind::AlreadyExists | ErrorKind::NotADirectory => ControlError::NotADirectory(path.to_owned()),
-        _ => ControlError::Io(path.to_owned(), error),
+    let failed = |error: io::Error| match matches!(
+        error.kind(),
+        ErrorKind::AlreadyExists | ErrorKind::NotADirectory
+    ) {
+        true => ControlError::NotADirectory(path.to_owned()),
+        false => ControlError::Io(path.to_owned(), error),
     };
     DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;

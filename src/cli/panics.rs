@@ -53,7 +53,7 @@ mod tests {
             "qcc: internal error at src/a.rs:1:2, in thread main; this is a defect of qcc\n0: qcc::main"
         );
         for shown in [
-            told(|| Err::<(), _>("sk-canary".to_owned()).unwrap()),
+            told(|| std::hint::black_box(Err::<(), _>("sk-canary".to_owned())).unwrap()),
             told(|| panic::panic_any("sk-canary".to_owned())),
             told(|| panic::panic_any(vec!["sk-canary"])),
             told(|| assert_eq!(std::hint::black_box("sk-canary"), "x")),

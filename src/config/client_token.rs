@@ -3,10 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-use sha2::{Digest, Sha256};
 use subtle::{ConditionallySelectable, ConstantTimeEq};
 
-use super::secret::Secret;
+use super::secret::{Secret, sha256};
 
 /// A token that a client may present. It is known by its name, and of the token itself only the SHA-256
 /// digest is kept: what was fetched is wiped as soon as the digest is made.
@@ -18,7 +17,7 @@ pub struct ClientToken {
 
 impl ClientToken {
     pub(super) fn new(name: &str, token: &Secret) -> Self {
-        Self { name: name.into(), digest: digest(token.expose().as_bytes()) }
+        Self { name: name.into(), digest: sha256(&[token.expose().as_bytes()]) }
     }
 
     pub(super) fn is_same_token(&self, other: &Self) -> bool {
@@ -42,17 +41,13 @@ impl fmt::Debug for ClientToken {
 /// end, so that the time taken tells neither how much of a guess is right, nor how long a token is, nor which
 /// one it is.
 pub(super) fn find<'t>(tokens: &'t [ClientToken], presented: &[u8]) -> Option<&'t ClientToken> {
-    let presented = digest(presented);
+    let presented = sha256(&[presented]);
     // Counted from 1; zero is none.
     let mut place = 0u64;
     for (token, number) in tokens.iter().zip(1u64..) {
         place.conditional_assign(&number, token.digest.ct_eq(&presented));
     }
     tokens.get(usize::try_from(place.checked_sub(1)?).ok()?)
-}
-
-fn digest(bytes: &[u8]) -> [u8; 32] {
-    Sha256::digest(bytes).into()
 }
 
 #[cfg(test)]

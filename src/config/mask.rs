@@ -16,6 +16,8 @@ const MASK: &str = "[key]";
 /// So many letters and digits in a row are taken out when they are the key's. Of fewer, a person can't tell a key
 /// from a word, and vendors themselves show about as many for their users to tell keys apart.
 const COMMON_MIN: usize = 8;
+// So that every window has a beginning.
+const _: () = assert!(COMMON_MIN >= size_of::<u64>());
 /// Text beyond is left out: it would never be shown, and looking through it takes time.
 const TEXT_CHARS_MAX: usize = 1024;
 
@@ -128,11 +130,20 @@ fn base64(bytes: &[u8]) -> Zeroizing<Vec<u8>> {
 
 /// Where `text` and `form` have `common_min` bytes in a row in common.
 fn find_common(text: &[u8], form: &[u8], common_min: usize, found: &mut Vec<Range<usize>>) {
+    // Most of a text has nothing in common with a key, which the beginnings tell at once.
+    let mut beginnings = Zeroizing::new(Vec::with_capacity(form.len()));
+    beginnings.extend(form.windows(common_min).filter_map(beginning));
+    beginnings.sort_unstable();
     for (at, window) in text.windows(common_min).enumerate() {
-        if memmem::find(form, window).is_some() {
+        let is_likely = beginning(window).is_some_and(|one| beginnings.binary_search(&one).is_ok());
+        if is_likely && memmem::find(form, window).is_some() {
             found.push(at..at + common_min);
         }
     }
+}
+
+fn beginning(window: &[u8]) -> Option<u64> {
+    window.first_chunk().map(|first| u64::from_ne_bytes(*first))
 }
 
 /// The text with a mask in place of what was found, and of what stands between its letters.

@@ -1,6 +1,7 @@
 //! A key or a token in memory.
 
 use std::fmt;
+use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
@@ -14,9 +15,9 @@ pub(super) const SECRET_MAX_BYTES: usize = 8 * 1024;
 /// A key or a token: printable ASCII without spaces, so that it can be the value of a header.
 ///
 /// It has no `Display` and no `Serialize`, its `Debug` shows nothing of it, and its memory is wiped
-/// when it is dropped.
+/// when the last clone is dropped: clones share one copy.
 #[derive(Clone)]
-pub struct Secret(Zeroizing<String>);
+pub struct Secret(Arc<Zeroizing<String>>);
 
 impl Secret {
     /// # Errors
@@ -33,7 +34,7 @@ impl Secret {
             return Err(Fault::new("the key holds a space or another character that no key has")
                 .help("give the bare key: no `Bearer` before it, no line break in it"));
         }
-        Ok(Secret(Zeroizing::new(text.to_owned())))
+        Ok(Secret(Arc::new(Zeroizing::new(text.to_owned()))))
     }
 
     /// The text itself: for the one function that writes a request's head, and for nothing that
@@ -47,8 +48,7 @@ impl PartialEq for Secret {
     /// Compares digests of fixed length, so that the time taken tells neither how many leading bytes are the
     /// same nor how long the secrets are.
     fn eq(&self, other: &Secret) -> bool {
-        let digest = |secret: &Secret| <[u8; 32]>::from(Sha256::digest(secret.0.as_bytes()));
-        digest(self).ct_eq(&digest(other)).into()
+        sha256(&[self.0.as_bytes()]).ct_eq(&sha256(&[other.0.as_bytes()])).into()
     }
 }
 
@@ -60,6 +60,14 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// The digest of the parts one after another. The hasher holds the last of them, so it is never moved, which would
+/// leave a copy behind, and is wiped where it stands.
+pub(super) fn sha256(parts: &[&[u8]]) -> [u8; 32] {
+    let mut hasher = Sha256::new();
+    parts.iter().for_each(|part| hasher.update(part));
+    hasher.finalize_reset().into()
+}
+
 /// Names an endpoint wherever its key must not appear: the first 8 hex digits of SHA-256 of
 /// `base_url|api_key`, the address as the file has it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -67,11 +75,7 @@ pub struct EndpointId(u32);
 
 impl EndpointId {
     pub(super) fn new(base_url: &str, api_key: &Secret) -> EndpointId {
-        let mut hash = Sha256::new();
-        hash.update(base_url);
-        hash.update("|");
-        hash.update(api_key.expose());
-        let [a, b, c, d, ..] = <[u8; 32]>::from(hash.finalize());
+        let [a, b, c, d, ..] = sha256(&[base_url.as_bytes(), b"|", api_key.expose().as_bytes()]);
         EndpointId(u32::from_be_bytes([a, b, c, d]))
     }
 

@@ -44,15 +44,14 @@ pub(super) fn let_in(
     cluster: &Cluster,
     refusals: &Refusals,
 ) -> Result<Option<Arc<str>>, OwnAnswer> {
-    let now = cluster.clock.now();
     match guard::authorise(headers, settings) {
         Ok(Some(token)) => {
-            cluster.clients.count(token.name(), now);
+            cluster.clients.count(token.name(), cluster.clock.now());
             Ok(Some(token.name().clone()))
         }
         Ok(None) => Ok(None),
         Err(refusal) => {
-            if let Some(requests) = refusals.note(now) {
+            if let Some(requests) = refusals.note(cluster.clock.now()) {
                 warn!(requests, "requests without a right client token were refused");
             }
             Err(refusal)

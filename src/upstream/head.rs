@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use hyper::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::http::uri::{Authority, PathAndQuery, Scheme};
 use hyper::{Method, Request, Uri, Version};
@@ -170,8 +171,7 @@ pub(super) fn for_http2<B>(request: Request<B>, authority: &Authority) -> Reques
     Request::from_parts(head, body)
 }
 
-/// The headers that carry the key, made once: a request only shares them. Their memory is not wiped, since the
-/// type that hyper writes has no way to; so there is one copy for each header of an endpoint, and no more.
+/// The headers that carry the key, made once: a request only shares them.
 fn credentials(key: &Secret, auth: AuthForm) -> Vec<(HeaderName, HeaderValue)> {
     let x_api_key = || (X_API_KEY, sensitive("", key));
     let bearer = || (header::AUTHORIZATION, sensitive("Bearer ", key));
@@ -203,14 +203,16 @@ fn tells_of_the_way(name: &HeaderName) -> bool {
     name.starts_with("proxy-") || name.starts_with("x-forwarded-")
 }
 
-/// `Debug` of a sensitive value shows nothing of it, and HPACK never puts it into its table (RFC 7541 §7.1.3).
+/// `Debug` of a sensitive value shows nothing of it, and HPACK never puts it into its table (RFC 7541 §7.1.3). Its
+/// memory is wiped with the last clone; that of what was written on a connection is not, since that is hyper's.
 fn sensitive(scheme: &str, secret: &Secret) -> HeaderValue {
     let secret = secret.expose();
-    let mut text = Zeroizing::new(String::with_capacity(scheme.len() + secret.len()));
-    text.push_str(scheme);
-    text.push_str(secret);
+    let mut text = Zeroizing::new(Vec::with_capacity(scheme.len() + secret.len()));
+    text.extend_from_slice(scheme.as_bytes());
+    text.extend_from_slice(secret.as_bytes());
     // The configuration has checked that the key can be a header value.
-    let mut value = HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static(""));
+    let value = HeaderValue::from_maybe_shared(Bytes::from_owner(text));
+    let mut value = value.unwrap_or_else(|_| HeaderValue::from_static(""));
     value.set_sensitive(true);
     value
 }

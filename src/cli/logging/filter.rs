@@ -6,6 +6,10 @@ use tracing_subscriber::filter::Targets;
 /// The crates whose lines are qcc's own.
 const OWN: [&str; 2] = ["qcc", "qcc_fsm"];
 
+/// Modules that log what peers send, word for word, at debug and below: an upstream that repeats a key would write
+/// it into the log. At info they say nothing of the kind.
+const REPEATING: [&str; 2] = ["h2", "hyper::proto::h2"];
+
 /// A level for qcc's own lines. Those of its libraries are errors of theirs at most, whatever the
 /// level: hyper tells of every connection.
 pub fn of_qcc(level: LevelFilter) -> Targets {
@@ -21,10 +25,31 @@ pub fn parse(text: &str) -> Result<Targets, String> {
     for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
         match part.split_once('=') {
             None => own = level(part)?,
-            Some((module, word)) => modules.push((module_path(module.trim())?, level(word.trim())?)),
+            Some((module, word)) => modules.push(of_module(module.trim(), level(word.trim())?)?),
         }
     }
-    Ok(modules.into_iter().fold(of_qcc(own), |filter, (module, level)| filter.with_target(module, level)))
+    // Named with their parents they stay where they are; of two entries the more particular one counts.
+    let capped = REPEATING.map(|module| {
+        let parent =
+            modules.iter().filter(|(named, _)| is_within(module, named)).max_by_key(|(named, _)| named.len());
+        let level = parent.map_or(own.min(LevelFilter::ERROR), |(_, level)| *level);
+        (module.to_owned(), level.min(LevelFilter::INFO))
+    });
+    let all = modules.into_iter().chain(capped);
+    Ok(all.fold(of_qcc(own), |filter, (module, level)| filter.with_target(module, level)))
+}
+
+fn of_module(name: &str, level: LevelFilter) -> Result<(String, LevelFilter), String> {
+    let module = module_path(name)?;
+    match REPEATING.iter().any(|repeating| is_within(&module, repeating)) && level > LevelFilter::INFO {
+        true => Err(format!("`{module}` logs what upstreams send, keys too; info is its finest level")),
+        false => Ok((module, level)),
+    }
+}
+
+/// Whether a module is another one, or below it.
+fn is_within(module: &str, other: &str) -> bool {
+    module.strip_prefix(other).is_some_and(|below| below.is_empty() || below.starts_with("::"))
 }
 
 fn level(word: &str) -> Result<LevelFilter, String> {
@@ -62,6 +87,21 @@ mod tests {
         assert!(filter.would_enable("hyper::proto", &Level::DEBUG));
         assert!(filter.would_enable("qcc::proxy::listen", &Level::TRACE));
         assert!(!filter.would_enable("qcc::prober", &Level::DEBUG));
+    }
+
+    #[test]
+    fn what_repeats_the_words_of_peers_is_never_logged_closely() {
+        let filter = parse("trace,hyper=trace,h2=info").unwrap();
+        assert!(filter.would_enable("hyper::proto::h1::conn", &Level::TRACE));
+        assert!(filter.would_enable("h2::codec", &Level::INFO));
+        for module in ["h2", "h2::codec::framed_read", "hyper::proto::h2::client"] {
+            assert!(!filter.would_enable(module, &Level::DEBUG), "{module}");
+        }
+        assert!(filter.would_enable("h2o", &Level::ERROR) && parse("h2o=trace").is_ok());
+        for text in ["h2=debug", "h2::codec=trace", "hyper::proto::h2=debug"] {
+            assert!(parse(text).unwrap_err().contains("info is its finest level"), "{text}");
+        }
+        assert!(!parse("off").unwrap().would_enable("h2", &Level::ERROR));
     }
 
     #[test]

@@ -1,85 +1,14 @@
-//! No key of anybody's in anything that is written: canaries in every place a key can be, and every
-//! place that text comes out searched for them.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)]
+//! The places that text comes out of, each searched after everything has happened.
 
-mod support;
+use super::canary::{CLIENT_KEY, KEY, assert_clean};
+use super::support::client::raw_request;
+use super::support::llm::EVENTS_BEFORE_CONTENT;
+use super::support::proxy::Home;
+use super::support::{Answer, Client, Cluster, End, Endpoint, Qcc, Raw, Upstream, eventually, exchange, llm};
 
-use support::client::raw_request;
-use support::llm::EVENTS_BEFORE_CONTENT;
-use support::proxy::Home;
-use support::{Answer, Client, Cluster, End, Endpoint, Qcc, Raw, Upstream, eventually, exchange, llm};
-
-const KEY: &str = "sk-canary-7Qz9XcVb31/mK+pL0==";
-const CLIENT_KEY: &str = "sk-client-canary-55TgBnHy88";
-
-fn base64(bytes: &[u8], alphabet_end: &[u8; 2]) -> String {
-    let mut alphabet: Vec<u8> = (b'A'..=b'Z').chain(b'a'..=b'z').chain(b'0'..=b'9').collect();
-    alphabet.extend_from_slice(alphabet_end);
-    // Whole groups only: how a rest is padded depends on what follows it.
-    let groups = bytes.chunks_exact(3).map(|group| u32::from_be_bytes([0, group[0], group[1], group[2]]));
-    groups
-        .flat_map(|bits| [18, 12, 6, 0].map(|shift| alphabet[(bits >> shift & 63) as usize] as char))
-        .collect()
-}
-
-fn percent(text: &str) -> String {
-    let escaped = |byte: u8| match byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-        true => (byte as char).to_string(),
-        false => format!("%{byte:02X}"),
-    };
-    text.bytes().map(escaped).collect()
-}
-
-fn bytes_list(text: &str) -> String {
-    let list: Vec<String> = text.bytes().map(|byte| byte.to_string()).collect();
-    list.join(", ")
-}
-
-/// The forms in which a secret could come out.
-fn forms(secret: &str) -> Vec<String> {
-    let mut forms =
-        vec![secret.to_owned(), percent(secret), percent(secret).to_lowercase(), bytes_list(secret)];
-    for prefix in ["", "x", "xx"] {
-        let padded = format!("{prefix}{secret}");
-        for alphabet_end in [b"+/", b"-_"] {
-            // Without the prefix's own groups, which are no secret.
-            let encoded = base64(padded.as_bytes(), alphabet_end);
-            forms.push(encoded[prefix.len().div_ceil(3) * 4..].to_owned());
-        }
-    }
-    forms
-}
-
-#[track_caller]
-fn assert_clean(place: &str, text: &str) {
-    for (whose, secret) in [("the endpoint's", KEY), ("the client's", CLIENT_KEY)] {
-        for form in forms(secret) {
-            if let Some(at) = text.find(&form) {
-                let line = text[..at].lines().count();
-                panic!(
-                    "{whose} key is in {place}, line {line}, as {form}:\n{}",
-                    text.lines().nth(line.max(1) - 1).unwrap_or("")
-                );
-            }
-        }
-    }
-}
-
-#[test]
-fn the_search_finds_what_it_should() {
-    assert_eq!(base64(b"Man", b"+/"), "TWFu");
-    assert!(forms("sk-1/2").contains(&"sk-1%2F2".to_owned()));
-    let hidden = [
-        "Authorization: Basic eHNrLWNhbmFyeS03UXo5WGNWYjMxL21LK3BMMD09",
-        KEY,
-        &percent(KEY),
-        &bytes_list(KEY),
-    ];
-    for text in hidden {
-        assert!(std::panic::catch_unwind(|| assert_clean("a test", text)).is_err(), "{text}");
-    }
-    assert_clean("a test", "nothing to see");
-}
+/// What libraries log of what they read and write, too.
+pub const EVERYTHING: &str =
+    "trace,hyper=trace,hyper_util=trace,h2=info,rustls=trace,tokio_rustls=trace,want=trace";
 
 /// Answers with the key it was given, in its body, a header and its status text's place.
 fn echo(status: u16) -> Answer {
@@ -137,7 +66,7 @@ async fn no_key_comes_out_anywhere_even_at_trace() {
         .line("max_body = '64 KiB'")
         .line("queue_timeout = '300ms'")
         .line(&format!("admin_listen = '{admin}'"));
-    let qcc = Home::new(&cluster).with([("QCC_LOG".into(), "trace".into())]).start();
+    let qcc = Home::new(&cluster).with([("QCC_LOG".into(), EVERYTHING.into())]).start();
     everything_happens(&qcc, &refusing).await;
 
     for args in [
