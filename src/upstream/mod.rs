@@ -15,6 +15,7 @@ mod answer;
 mod body;
 mod connect;
 mod connection;
+mod ending;
 mod head;
 mod http1;
 mod http2;
