@@ -242,6 +242,7 @@ impl Line {
         if ended == Ended::Reset {
             let _ = self.stream.set_zero_linger();
         }
+        drop(self.stream);
         let _ = self.opened.end.set((ended, Instant::now()));
     }
 
