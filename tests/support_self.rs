@@ -5,9 +5,10 @@ mod support;
 
 use serde_json::json;
 use support::client::{BodyEnd, raw_request};
+use support::faults::{Act, Ended, Faulty, json_answer, says};
 use support::http::{Head, chunk, dechunk};
 use support::recorded::next_arrival;
-use support::{Answer, Client, End, Gate, Raw, Recorded, Step, Upstream, llm};
+use support::{Answer, Client, End, Gate, Raw, Recorded, Step, Upstream, eventually, llm};
 
 async fn connect(upstream: &Upstream) -> Raw<tokio::net::TcpStream> {
     Raw::connect(&upstream.address().to_string()).await
@@ -302,4 +303,52 @@ async fn a_body_is_awaited_without_being_taken() {
     assert!(!raw.await_body(12).await, "the connection ends first");
     let (body, end) = raw.read_body(&head).await;
     assert_eq!((body.as_slice(), end), (&b"onetwothree"[..], BodyEnd::Broken));
+}
+
+#[tokio::test]
+async fn a_faulty_upstream_says_what_it_is_told_and_its_ledger_has_what_came() {
+    let upstream = Faulty::start(|_| says(json_answer("{}")));
+    let cut = json_answer(r#"{"whole":false}"#);
+    upstream.script("cut", [Act::Read, Act::Send(cut[..cut.len() - 3].to_vec()), Act::Die]);
+    upstream.script("unread", [Act::ReadTo(90), Act::Reset]);
+    let connect = || async { Raw::connect(&upstream.address().to_string()).await };
+
+    let mut raw = connect().await;
+    for place in 0..2 {
+        let reply = raw.ask(post("/v1/messages?shot=good", "x")).await;
+        assert_eq!((reply.status(), reply.body.as_slice()), (200, b"{}".as_slice()));
+        assert_eq!(upstream.taken("good")[place].place, place);
+    }
+    assert_eq!((upstream.accepted("good"), upstream.accepted_twice()), (2, vec!["good".to_owned()]));
+
+    let reply = raw.ask(post("/v1/messages?shot=cut", "x")).await;
+    assert_eq!((reply.body.as_slice(), reply.end), (br#"{"whole":fal"#.as_slice(), BodyEnd::Broken));
+    let connection = upstream.taken("cut")[0].connection.clone();
+    assert_eq!(
+        (connection.number, connection.bytes_sent()),
+        (0, 2 * json_answer("{}").len() + cut.len() - 3)
+    );
+    eventually("its end", || connection.end().is_some_and(|(how, _)| how == Ended::Died)).await;
+
+    let mut raw = connect().await;
+    let head = post("/v1/messages?shot=unread", "");
+    let request = post("/v1/messages?shot=unread", &"x".repeat(100));
+    raw.send(&request[..head.len() + 10]).await;
+    assert!(raw.read_reply().await.is_none());
+    let taken = upstream.taken("unread");
+    assert_eq!((taken.len(), taken[0].is_whole(), upstream.accepted("unread")), (1, false, 0));
+    eventually("its end", || taken[0].connection.end().is_some_and(|(how, _)| how == Ended::Reset)).await;
+}
+
+#[tokio::test]
+async fn before_a_request_a_faulty_upstream_does_what_it_is_told_for_its_place() {
+    let upstream = Faulty::start(|_| says(json_answer("{}")));
+    upstream.before(|_, place| if place == 1 { vec![Act::ReadTo(5), Act::Die] } else { Vec::new() });
+    let mut raw = Raw::connect(&upstream.address().to_string()).await;
+    assert_eq!(raw.ask(post("/?shot=first", "")).await.status(), 200);
+    raw.send(b"POST ").await;
+    assert!(raw.read_reply().await.is_none());
+    let connection = &upstream.connections()[0];
+    assert_eq!(connection.bytes_read(), post("/?shot=first", "").len() + 5);
+    assert_eq!((upstream.accepted("first"), upstream.accepted_in_all()), (1, 1));
 }

@@ -49,6 +49,8 @@ pub enum Unsent {
     Stale(hyper::Error),
     /// The connection was new, and was closed before anything was written.
     Closed(hyper::Error),
+    /// The connection ended as the request was handed to it, and has not taken it up.
+    NotTakenUp,
     /// The upstream refused the stream before it looked at it.
     Declined(hyper::Error),
     /// The proxy of this `host:port` asks for other credentials.
@@ -59,7 +61,7 @@ impl Unsent {
     /// Whether another connection to the same endpoint may do better.
     pub fn is_of_connection(&self) -> bool {
         match self {
-            Self::Stale(_) | Self::Declined(_) => true,
+            Self::Stale(_) | Self::NotTakenUp | Self::Declined(_) => true,
             Self::Closed(_) | Self::ByProxy(_) => false,
         }
     }
@@ -71,6 +73,7 @@ impl fmt::Display for Unsent {
             Self::Stale(error) | Self::Closed(error) => {
                 write!(f, "the connection was closed: {}", with_causes(error))
             }
+            Self::NotTakenUp => f.write_str("the connection was closed"),
             Self::Declined(error) => write!(f, "the request was not taken: {}", with_causes(error)),
             Self::ByProxy(proxy) => write!(
                 f,

@@ -1,5 +1,6 @@
 //! One HTTP/1.1 connection: one request at a time.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,12 +10,14 @@ use hyper::http::header::{CONTENT_LENGTH, HeaderValue, TRANSFER_ENCODING};
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use qcc_fsm::Stamp;
+use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::age::{self, Age};
 use super::body::ReplayBody;
 use super::connect::{ConnectError, Stream};
 use super::connection::{SendError, Unsent};
+use super::ending::{HandedOver, unless_ended};
 use super::wire::{Admission, Gate, GuardedStream, History};
 use crate::clock::Stopwatch;
 
@@ -27,6 +30,8 @@ const READ_BYTES_MAX: usize = 64 * 1024;
 /// Boxed once, since it is handed from pool to exchange and back with every request.
 pub(super) struct Http1 {
     sender: SendRequest<ReplayBody>,
+    /// Its other end is dropped once the connection is.
+    ended: oneshot::Receiver<()>,
     gate: Arc<Gate>,
     age: Age,
     /// Since when it has been idle, if it is.
@@ -51,9 +56,13 @@ impl Http1 {
             .map_err(ConnectError::Handshake)?;
         // It ends by itself when the sender and the answer's body are gone: that is how a request is
         // cancelled. Its error reaches the exchange too, so nothing is lost here.
-        tokio::spawn(connection);
+        let (alive, ended) = oneshot::channel();
+        tokio::spawn(async move {
+            let _ = connection.await;
+            drop(alive);
+        });
         let (age, idle) = (Age::new(), Stopwatch::start());
-        Ok(Box::new(Self { sender, gate, age, idle, idle_max: age::IDLE_MAX, reader }))
+        Ok(Box::new(Self { sender, ended, gate, age, idle, idle_max: age::IDLE_MAX, reader }))
     }
 
     /// Begins to lie idle.
@@ -78,7 +87,13 @@ impl Http1 {
         history: History,
     ) -> Result<Response<Incoming>, SendError> {
         self.gate.arm(stamp, history);
-        let mut response = match self.sender.try_send_request(request).await {
+        let mut sending = pin!(self.sender.try_send_request(request));
+        let sent = match unless_ended(&mut sending, &mut self.ended).await {
+            HandedOver::Told(sent) => sent,
+            HandedOver::Untold if !self.gate.wrote() => return Err(SendError::Unsent(Unsent::NotTakenUp)),
+            HandedOver::Untold => sending.await,
+        };
+        let mut response = match sent {
             Ok(response) => response,
             Err(_) if self.gate.refused() => return Err(SendError::Refused),
             Err(error) if !self.gate.wrote() => {

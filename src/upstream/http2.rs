@@ -18,13 +18,14 @@ use hyper::http::uri::Authority;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use qcc_fsm::Stamp;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use super::Pending;
 use super::age::Age;
 use super::body::{AdmittedBody, Permit, ReplayBody};
 use super::connect::{ConnectError, Stream};
 use super::connection::{SendError, Unsent};
+use super::ending::{HandedOver, unless_ended};
 use super::head::for_http2;
 use super::turns::Turn;
 use super::wire::{Admission, GuardedStream, Sentry, closed};
@@ -44,6 +45,8 @@ const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(super) struct Http2 {
     sender: SendRequest<AdmittedBody>,
+    /// Its other end is dropped once the connection is.
+    ended: watch::Receiver<()>,
     admission: Arc<dyn Admission>,
     authority: Authority,
     age: Age,
@@ -91,8 +94,10 @@ impl Http2 {
             .await
             .map_err(ConnectError::Handshake)?;
         let (said, places, mut turn) = (allowed.clone(), places.clone(), turn);
+        let (alive, ended) = watch::channel(());
         // It ends by itself when the pool and all exchanges have let go of it.
         tokio::spawn(async move {
+            let _alive = alive;
             let mut connection = pin!(connection);
             loop {
                 let driven = std::future::poll_fn(|cx| {
@@ -116,6 +121,7 @@ impl Http2 {
         });
         Ok(Arc::new(Self {
             sender,
+            ended,
             admission,
             authority,
             age: Age::new(),
@@ -186,7 +192,18 @@ impl Place {
             connection.writes.look_first();
         }
         let withdrawal = Withdrawal(Some(&permit));
-        let sent = connection.sender.clone().try_send_request(request).await;
+        let mut sending = pin!(connection.sender.clone().try_send_request(request));
+        let mut ended = connection.ended.clone();
+        let sent = match unless_ended(&mut sending, ended.changed()).await {
+            HandedOver::Told(sent) => sent,
+            // Of what was taken up, tasks of hyper's own tell, which may not have run yet. It is withdrawn with this.
+            HandedOver::Untold
+                if has_body && !permit.has_begun() || connection.writes.count() == writes_before =>
+            {
+                return Err(SendError::Unsent(Unsent::NotTakenUp));
+            }
+            HandedOver::Untold => sending.await,
+        };
         withdrawal.call_off();
         let mut error = match sent {
             Ok(response) => {

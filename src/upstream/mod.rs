@@ -15,6 +15,7 @@ mod body;
 mod connect;
 mod connection;
 mod descriptors;
+mod ending;
 mod head;
 mod http1;
 mod http2;

@@ -232,6 +232,32 @@ async fn what_is_written_as_the_upstream_closes_is_lost_and_never_taken_for_unse
     }
 }
 
+/// Two threads: one hands a request over, the other ends the connection that was to take it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_handed_over_as_its_connection_ends_hears_of_it() {
+    const ROUNDS: usize = 3000;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let origin = origin(listener.local_addr().unwrap());
+    let gate: Arc<dyn Admission> = Service::running();
+    let mut wait = 1000;
+    for round in 0..ROUNDS {
+        let (connection, accepted) = tokio::join!(origin.new_connection(&gate), listener.accept());
+        let (connection, (peer, _)) = (connection.unwrap(), accepted.unwrap());
+        let close = tokio::spawn(async move { drop(peer) });
+        (0..fastrand::u32(..=2 * wait)).for_each(|_| std::hint::spin_loop());
+        let sending = connection.send(post(&origin), stamp());
+        let sent = tokio::time::timeout(std::time::Duration::from_secs(5), sending).await;
+        let sent = sent.unwrap_or_else(|_| panic!("nothing was heard of the request of round {round}"));
+        // So that mostly the two meet.
+        wait = match sent {
+            Err(SendError::Lost(_)) => wait + wait / 16 + 1,
+            Err(SendError::Unsent(_)) => wait - wait / 16,
+            other => panic!("{round}: {:?}", other.map(drop)),
+        };
+        close.await.unwrap();
+    }
+}
+
 /// A server of one stream at a time. The second one is opened when the first is answered.
 struct OneAtATime {
     address: SocketAddr,

@@ -137,8 +137,8 @@ impl Kind {
             bytes.windows(part.len()).position(|window| window == part.as_bytes()).unwrap() + part.len()
         };
         let body_from = match delimited {
-            Delimited::ByChunks => after(&format!("\r\n\r\n{:x}\r\n", body[0].len())),
-            Delimited::ByLength | Delimited::ByClose => head_bytes,
+            Delimited::Chunks => after(&format!("\r\n\r\n{:x}\r\n", body[0].len())),
+            Delimited::Length | Delimited::Close => head_bytes,
         };
         let (committed_from, committed_at) = match self {
             // Its first member is enough to see the answer by, its second one must be.
@@ -149,12 +149,12 @@ impl Kind {
         let complete_at = match (self, delimited) {
             // The last event says it all.
             (MessagesStreamed | ChatStreamed | ResponsesStreamed, _) => Some(after(&pieces[2])),
-            (_, Delimited::ByLength | Delimited::ByChunks) => Some(bytes.len()),
-            (_, Delimited::ByClose) => None,
+            (_, Delimited::Length | Delimited::Chunks) => Some(bytes.len()),
+            (_, Delimited::Close) => None,
         };
         let closed_at = match (self, delimited) {
             // An end of the body is all that the last line needs.
-            (ChatStreamed, Delimited::ByClose) => after("[DONE]"),
+            (ChatStreamed, Delimited::Close) => after("[DONE]"),
             (_, _) => complete_at.unwrap_or(bytes.len()),
         };
         let body = body.concat();

@@ -16,7 +16,7 @@ const KINDS: [Kind; 2] = [Kind::Messages, Kind::MessagesStreamed];
 
 /// What the upstream does with a request, drawn by lot.
 fn drawn(lots: &mut fastrand::Rng, kind: Kind, id: &str) -> Vec<Act> {
-    let delimited = if lots.bool() { Delimited::ByLength } else { Delimited::ByChunks };
+    let delimited = if lots.bool() { Delimited::Length } else { Delimited::Chunks };
     let answer = kind.scene(delimited, &format!("a {id}")).bytes;
     let poison = kind.scene(delimited, "POISON").bytes;
     let cut = answer[..lots.usize(..answer.len())].to_vec();
@@ -80,7 +80,7 @@ async fn each_client_gets_its_own_answer_or_a_part_of_it_whatever_the_upstream_d
 async fn the_rest_of_an_answer_whose_client_left_reaches_nobody() {
     let rig = Rig::start(false, Billing::PerToken, |cluster| cluster);
     for kind in KINDS {
-        for delimited in [Delimited::ByLength, Delimited::ByChunks] {
+        for delimited in [Delimited::Length, Delimited::Chunks] {
             for round in 0..20 {
                 let (id, next) = (
                     format!("{kind:?}-{delimited:?}-{round}"),

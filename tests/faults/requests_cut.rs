@@ -67,7 +67,7 @@ impl Dying {
         // A success ends the row of failures, and leaves a connection.
         let kept = self.good().await;
         if !cut.kept {
-            let last = Kind::Messages.scene(Delimited::ByClose, "a").bytes;
+            let last = Kind::Messages.scene(Delimited::Close, "a").bytes;
             a.script("last", [Act::Read, Act::Send(last), Act::Die]);
             assert_eq!(self.rig.ask(Kind::Messages, "last").await.head.header("x-qcc-endpoint"), Some("a"));
         }

@@ -45,11 +45,7 @@ impl Kind {
 
     /// How such answers mostly come.
     pub fn usual(self) -> Delimited {
-        if self.is_streamed() && self != MessagesStreamedGzip {
-            Delimited::ByChunks
-        } else {
-            Delimited::ByLength
-        }
+        if self.is_streamed() && self != MessagesStreamedGzip { Delimited::Chunks } else { Delimited::Length }
     }
 }
 

@@ -242,6 +242,7 @@ impl Line {
         if ended == Ended::Reset {
             let _ = self.stream.set_zero_linger();
         }
+        drop(self.stream);
         let _ = self.opened.end.set((ended, Instant::now()));
     }
 
@@ -381,27 +382,27 @@ async fn leaves(stream: &mut TcpStream, unread: &mut Vec<u8>) -> Ended {
 /// How the end of an answer's body is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Delimited {
-    ByLength,
+    Length,
     /// A chunk a piece.
-    ByChunks,
-    ByClose,
+    Chunks,
+    Close,
 }
 
 /// A 200 as its bytes: the head without an empty line, and the body in pieces.
 pub fn answer(content_type: &str, headers: &str, delimited: Delimited, pieces: &[&[u8]]) -> Vec<u8> {
     let mut answer = format!("HTTP/1.1 200 OK\r\ncontent-type: {content_type}\r\n{headers}").into_bytes();
     match delimited {
-        Delimited::ByLength => {
+        Delimited::Length => {
             let length: usize = pieces.iter().map(|piece| piece.len()).sum();
             answer.extend(format!("content-length: {length}\r\n\r\n").into_bytes());
             answer.extend(pieces.concat());
         }
-        Delimited::ByChunks => {
+        Delimited::Chunks => {
             answer.extend(b"transfer-encoding: chunked\r\n\r\n");
             pieces.iter().for_each(|piece| answer.extend(chunk(piece)));
             answer.extend(b"0\r\n\r\n");
         }
-        Delimited::ByClose => {
+        Delimited::Close => {
             answer.extend(b"connection: close\r\n\r\n");
             answer.extend(pieces.concat());
         }
@@ -411,7 +412,7 @@ pub fn answer(content_type: &str, headers: &str, delimited: Delimited, pieces: &
 
 /// A whole JSON answer, told by its length.
 pub fn json_answer(text: &str) -> Vec<u8> {
-    answer("application/json", "", Delimited::ByLength, &[text.as_bytes()])
+    answer("application/json", "", Delimited::Length, &[text.as_bytes()])
 }
 
 /// Reads the request and answers it.

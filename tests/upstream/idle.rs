@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use crate::support::http::{Framing, Head};
 use crate::support::{Client, Cluster, Endpoint, Qcc, llm, within};
 
-const ROUNDS: usize = 200;
+const ROUNDS: usize = 50;
 
 /// How a connection ends once its first answer is out.
 #[derive(Clone, Copy, Debug)]
