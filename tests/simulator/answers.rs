@@ -72,9 +72,7 @@ impl Answer {
                 error(429, "rate_limit_error", "slow down", exchange, &[&wait])
             }
             Plan::Overloaded => error(529, "overloaded_error", "overloaded", exchange, &[]),
-            Plan::Busy(secs) => {
-                error(503, "api_error", "busy", exchange, &[&format!("retry-after: {secs}")])
-            }
+            Plan::Busy(secs) => error(503, "api_error", "busy", exchange, &[&format!("retry-after: {secs}")]),
             Plan::ServerError(status) => error(status, "api_error", "it broke", exchange, &[]),
             Plan::BadRequest => error(400, "invalid_request_error", "no such field", exchange, &[]),
             Plan::UnknownModel => error(404, "not_found_error", "model: claude-x", exchange, &[]),
@@ -198,7 +196,10 @@ fn stream(texts: &[String], plan: Plan, exchange: usize) -> Answer {
         Plan::ErrorEvent(_) => pieces.push(error),
         Plan::Unfinished(_) => {}
         _ => {
-            pieces.push(event("content_block_stop", "{\"type\":\"content_block_stop\",\"index\":0}".to_owned()));
+            pieces.push(event(
+                "content_block_stop",
+                "{\"type\":\"content_block_stop\",\"index\":0}".to_owned(),
+            ));
             pieces.push(event(
                 "message_delta",
                 "{\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"end_turn\"},\"usage\":{\"output_tokens\":1}}"

@@ -176,7 +176,8 @@ async fn talk(side: &mut Side, errand: &Errand, number: usize) -> Option<(Reply,
 /// Moves whole chunks into the body. Says whether the last one was there.
 fn take_chunks(unread: &mut Vec<u8>, body: &mut Vec<u8>) -> bool {
     while let Some(line) = memchr::memmem::find(unread, b"\r\n") {
-        let size = std::str::from_utf8(&unread[..line]).ok().and_then(|hex| usize::from_str_radix(hex, 16).ok());
+        let size =
+            std::str::from_utf8(&unread[..line]).ok().and_then(|hex| usize::from_str_radix(hex, 16).ok());
         let Some(size) = size else { return false };
         if unread.len() < line + 2 + size + 2 {
             return false;

@@ -32,7 +32,9 @@ impl Network for World {
                 Some((place, state.places[place].latency, unreachable))
             });
             let Some((place, latency, unreachable)) = found else {
-                world::with(|state| state.violated(format_args!("a connection to {host}, which nobody named")));
+                world::with(|state| {
+                    state.violated(format_args!("a connection to {host}, which nobody named"))
+                });
                 return Err(Unconnected::Lookup(io::ErrorKind::NotFound.into()));
             };
             // There and back.
@@ -79,7 +81,8 @@ impl Wire {
             return world::with(|state| state.violated("a request's head was written in pieces"));
         };
         let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
-        let length: usize = header(&head, "content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
+        let length: usize =
+            header(&head, "content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
         let body = &bytes[end + 4..];
         match length.checked_sub(body.len()) {
             Some(left) => self.left_bytes = left,
@@ -119,7 +122,11 @@ impl Drop for Wire {
 }
 
 impl AsyncRead for Wire {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         Pin::new(&mut self.side).poll_read(cx, buf)
     }
 }

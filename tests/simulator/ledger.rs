@@ -122,7 +122,8 @@ impl State {
     fn check_keys(&mut self, place: usize, head: &str) {
         let key = self.places[place].key.clone();
         let bearer = format!("Bearer {key}");
-        let is_own = header(head, "x-api-key") == Some(&key) && header(head, "authorization") == Some(&bearer);
+        let is_own =
+            header(head, "x-api-key") == Some(&key) && header(head, "authorization") == Some(&bearer);
         let others: Vec<String> = self
             .places
             .iter()
@@ -156,12 +157,18 @@ impl State {
         let is_chat = line.starts_with("POST");
         // Another check may be under way when the first one is told.
         let denied_at = self.places[place].denied_list_at;
-        let (lacks_list, lacks_long) =
-            (denied_at.is_some(), denied_at.is_some_and(|at| at.elapsed() > CHECKED_WITHIN));
+        let lacks_list = self.places[place].may_have_denied_list;
+        let lacks_long = denied_at.is_some_and(|at| at.elapsed() > CHECKED_WITHIN);
         let named = if word.state == Health::Recovering { word.method } else { Some(CheckMethod::ModelList) };
         let fits = match named {
             Some(CheckMethod::Chat) | None => is_chat,
-            Some(CheckMethod::ModelList) => if is_chat { lacks_list } else { !lacks_long },
+            Some(CheckMethod::ModelList) => {
+                if is_chat {
+                    lacks_list
+                } else {
+                    !lacks_long
+                }
+            }
             Some(CheckMethod::Network) => !is_chat,
         };
         if !fits {
@@ -191,7 +198,8 @@ impl State {
         if let Some(&last) = before.last() {
             let earlier = &self.ledger.exchanges[last];
             let is_good = earlier.is_answered && matches!(earlier.plan, Some(Plan::Good | Plan::Slow));
-            let is_lost = !earlier.is_answered;
+            // An error is judged before its last byte.
+            let is_lost = !earlier.is_answered && !earlier.plan.is_some_and(Plan::tells_early);
             let is_charged = is_lost || earlier.plan.is_some_and(Plan::is_charged);
             let billed = self.places[earlier.place].is_per_request;
             let may_repeat = match self.rules.retry_ambiguous {
@@ -200,7 +208,9 @@ impl State {
                 _ => true,
             };
             if is_good {
-                self.violated(format_args!("twice: request {request} was answered by x{last} and is sent again"));
+                self.violated(format_args!(
+                    "twice: request {request} was answered by x{last} and is sent again"
+                ));
             }
             if is_lost && !may_repeat && !is_light {
                 self.violated(format_args!("twice: request {request} was lost in x{last} and is sent again"));
@@ -249,11 +259,17 @@ impl State {
         exchange.plan = Some(plan);
         exchange.ask = Some(ask.clone());
         let (epoch, weight) = (exchange.epoch, plan.weight());
+        // Which any answer satisfies.
+        let is_of_network = exchange.is_trial && exchange.method == Some(CheckMethod::Network);
         self.allow_weight(place, epoch, weight);
         // A page says so too.
-        let denies_list = !self.places[place].has_model_list || plan == Plan::Page;
-        if *ask == Ask::ListCheck && denies_list && weight < 15 {
-            self.places[place].denied_list_at.get_or_insert(Instant::now());
+        let denies_list =
+            !self.places[place].has_model_list || matches!(plan, Plan::Page | Plan::UnknownModel);
+        if *ask == Ask::ListCheck && denies_list && weight < 15 && !is_of_network {
+            self.places[place].may_have_denied_list = true;
+            if !plan.loses_answer() {
+                self.places[place].denied_list_at.get_or_insert(Instant::now());
+            }
         }
         (plan, words, Duration::from_millis(pace_ms))
     }
@@ -290,7 +306,8 @@ impl State {
 
     /// The exchange's connection ends before its answer does.
     pub fn note_doomed(&mut self, number: usize) {
-        let Some(exchange) = self.ledger.exchanges.get(number).filter(|exchange| !exchange.is_answered) else {
+        let Some(exchange) = self.ledger.exchanges.get(number).filter(|exchange| !exchange.is_answered)
+        else {
             return;
         };
         let (place, epoch) = (exchange.place, exchange.epoch);
@@ -315,7 +332,10 @@ impl State {
     pub fn finish(&mut self, request: usize, reply: &Reply) {
         let Reply { head, body, is_whole } = reply;
         let status = head.as_ref().map(|(status, _)| *status);
-        self.trace(format_args!("client: request {request} {status:?} {} bytes, whole {is_whole}", body.len()));
+        self.trace(format_args!(
+            "client: request {request} {status:?} {} bytes, whole {is_whole}",
+            body.len()
+        ));
         self.ledger.requests[request].is_done = true;
         let Some((status, head)) = head else {
             return self.violated(format_args!("reply: request {request} got no head"));
@@ -390,7 +410,8 @@ impl State {
         self.ledger.refusals.retain(|(at, _)| *at > Instant::now());
         for number in due {
             let exchange = &self.ledger.exchanges[number];
-            let left = exchange.request.is_some_and(|request| self.ledger.requests[request].left_at.is_some());
+            let left =
+                exchange.request.is_some_and(|request| self.ledger.requests[request].left_at.is_some());
             let word = self.word_of(exchange.place);
             // 402 says nothing of health where a call makes no work.
             let speaks = exchange.status == 401 || !matches!(exchange.ask, Some(Ask::Count | Ask::Models));

@@ -6,7 +6,10 @@
 //! `QCC_SIM_SEEDS=100000 cargo test --test simulator` runs so many worlds; `QCC_SIM_SEED=12345 cargo test --test
 //! simulator replay -- --nocapture` shows all that happens in one.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::wildcard_enum_match_arm)]
-#![allow(clippy::disallowed_methods, reason = "the clock is the simulation's, and how many seeds run is asked here")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the clock is the simulation's, and how many seeds run is asked here"
+)]
 
 mod answers;
 mod client;
@@ -121,7 +124,8 @@ fn a_seed_is_one_world_to_the_last_byte_of_its_trace() {
             panic!("seed {seed} differs: {differ:?}");
         }
     }
-    let distinct: std::collections::BTreeSet<u64> = first.iter().map(|(fingerprint, _)| *fingerprint).collect();
+    let distinct: std::collections::BTreeSet<u64> =
+        first.iter().map(|(fingerprint, _)| *fingerprint).collect();
     assert_eq!(distinct.len(), seeds.len(), "each seed is a world of its own");
 }
 

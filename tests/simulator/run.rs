@@ -93,7 +93,6 @@ impl Run {
         world::end()
     }
 
-
     async fn something_happens(&mut self) {
         match self.dice.u8(..20) {
             0..=11 => self.a_mood_changes(),
@@ -236,7 +235,9 @@ impl Run {
             let busy: Vec<String> = state
                 .places
                 .iter()
-                .filter(|place| place.endpoint.as_ref().is_some_and(|endpoint| endpoint.vitals.in_flight() > 0))
+                .filter(|place| {
+                    place.endpoint.as_ref().is_some_and(|endpoint| endpoint.vitals.in_flight() > 0)
+                })
                 .map(|place| place.name.clone())
                 .collect();
             if !busy.is_empty() {
@@ -315,6 +316,7 @@ impl Run {
     }
 
     async fn nothing_is_left(self) {
+        world::with(|state| state.is_over = true);
         self.admin.stop.send_replace(true);
         sleep(Duration::from_secs(20)).await;
         let _ = self.prober.await;
@@ -326,7 +328,8 @@ impl Run {
             let mut wrong = Vec::new();
             for place in &state.places {
                 let Some(endpoint) = &place.endpoint else { continue };
-                for (what, tally) in [("requests", &endpoint.vitals.requests), ("checks", &endpoint.vitals.checks)]
+                for (what, tally) in
+                    [("requests", &endpoint.vitals.requests), ("checks", &endpoint.vitals.checks)]
                 {
                     let tally = tally.snapshot();
                     let ended = tally.passed + tally.failed + tally.neutral + tally.stale;
@@ -375,6 +378,7 @@ fn add_places(scene: &Scene) {
                 is_per_request: endpoint.is_per_request,
                 has_model_list: endpoint.has_model_list,
                 denied_list_at: None,
+                may_have_denied_list: false,
                 mood: Mood::Good,
                 latency: Duration::from_millis(endpoint.latency_ms),
                 closes_idle_after: None,

@@ -213,7 +213,8 @@ impl Scene {
                 let mut at = begun;
                 let count = dice.usize(1..most);
                 let errands = (0..count).map(|_| {
-                    at += Duration::from_millis(dice.u64(0..self.lasts.as_millis() as u64 / count as u64 * 2));
+                    at +=
+                        Duration::from_millis(dice.u64(0..self.lasts.as_millis() as u64 / count as u64 * 2));
                     at = at.min(begun + self.lasts);
                     errand(dice, at, client)
                 });
@@ -242,7 +243,8 @@ fn errand(dice: &mut Rng, at: Instant, client: u8) -> Errand {
         session: client / 2,
         model: if dice.u8(..10) < 8 { "claude-x" } else { "claude-y" },
         leaves,
-        is_slow: (dice.u8(..10) == 0).then(|| (dice.usize(20..600), Duration::from_millis(dice.u64(10..800)))),
+        is_slow: (dice.u8(..10) == 0)
+            .then(|| (dice.usize(20..600), Duration::from_millis(dice.u64(10..800)))),
         wants_own_connection: dice.u8(..4) == 0,
     }
 }
