@@ -186,28 +186,67 @@ mod tests {
     use std::path::Path;
 
     use qcc_fsm::{Cause, Claimant, Failure, Ticks, Verdict};
+    use tokio::time::sleep;
 
     use super::*;
     use crate::clock::Clock;
-    use crate::config::{Environment, parse_str};
+    use crate::cluster::{Choice, Wanted};
+    use crate::config::{Environment, Protocol, parse_str};
 
-    #[tokio::test(start_paused = true)]
-    async fn a_trial_whose_holder_is_gone_is_taken_back_at_its_leases_end_though_the_endpoint_cools() {
-        let text = "[[clusters.work.endpoints]]\nname = 'a'\napi_key = 'k'\nbase_url = 'http://127.0.0.1:9'\n";
-        let settings = parse_str(text, Path::new("f"), &Environment::closed([])).unwrap();
+    /// A cluster of one endpoint, which has failed.
+    fn cluster_that_is_down(billing: &str) -> (Arc<Cluster>, Arc<Endpoint>) {
+        let text = format!(
+            "[[clusters.work.endpoints]]\nname = 'a'\napi_key = 'k'\nbase_url = 'http://127.0.0.1:9'\n\
+             billing = '{billing}'\n"
+        );
+        let settings = parse_str(&text, Path::new("f"), &Environment::closed([])).unwrap();
         let cluster = Cluster::new(settings.clusters["work"].clone(), Clock::start()).unwrap();
         let endpoint = cluster.roster().endpoints()[0].clone();
         let (cell, now) = (&endpoint.vitals.cell, cluster.clock.now());
         let mut ticket = cell.admit(now).unwrap();
         let failure = Failure::new(Cause::Server, CheckMethod::Chat);
         let _ = cell.report(&mut ticket, Verdict::Fail(failure), now, &endpoint.policy);
+        (cluster, endpoint)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_is_a_trial_and_is_lost_is_taken_back_at_its_leases_end() {
+        let (cluster, endpoint) = cluster_that_is_down("per-request");
+        let (_stop, stopped) = watch::channel(false);
+        let prober = spawn(cluster.clone(), stopped);
+        let wanted = Wanted {
+            protocol: Protocol::Anthropic,
+            model: None,
+            can_be_trial: true,
+            session: None,
+            patience: Duration::from_secs(2),
+        };
+        let claimed = || match cluster.choose(&wanted, &[], cluster.clock.now()) {
+            Choice::Go(attempt) => attempt,
+            Choice::Wait { .. } | Choice::Nothing => panic!("no trial"),
+        };
+        drop(claimed());
+        // The next trial is due after a second, and it begins no new state.
+        sleep(Duration::from_secs(3)).await;
+        std::mem::forget(claimed());
+        sleep(Duration::from_secs(6)).await;
+        assert!(endpoint.health().trial, "its lease is 7 s");
+        sleep(Duration::from_secs(2)).await;
+        assert!(!endpoint.health().trial, "{:?}", endpoint.health());
+        prober.abort();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_trial_whose_holder_is_gone_is_taken_back_at_its_leases_end_though_the_endpoint_cools() {
+        let (cluster, endpoint) = cluster_that_is_down("per-token");
+        let (cell, now) = (&endpoint.vitals.cell, cluster.clock.now());
         let leaked = cell.claim(Claimant::LastResort, Ticks::from_secs(2), now, &endpoint.policy);
         assert!(leaked.is_some() && endpoint.health().trial);
         endpoint.vitals.cooldown.raise(now + Ticks::from_secs(60));
 
         let (_stop, stopped) = watch::channel(false);
         let prober = spawn(cluster.clone(), stopped);
-        tokio::time::sleep(Duration::from_secs(4)).await;
+        sleep(Duration::from_secs(4)).await;
         assert!(!endpoint.health().trial, "{:?}", endpoint.health());
         prober.abort();
     }
