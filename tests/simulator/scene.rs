@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use crate::answers::Ask;
 use crate::client::{Errand, Leaves};
+use crate::mood::{Mood, Plan};
 use crate::world::Rules;
 
 /// What kind of world it is.
@@ -114,6 +115,13 @@ impl Scene {
             failure_threshold: self.failure_threshold,
             success_threshold: self.success_threshold,
             has_ratio: self.has_ratio,
+        }
+    }
+
+    pub fn first_mood(&self) -> Mood {
+        match self.shape {
+            Shape::Usual => Mood::Good,
+            Shape::Storm => Mood::Flaky(90, Plan::ServerError(500)),
         }
     }
 
