@@ -416,7 +416,8 @@ impl State {
             // 402 says nothing of health where a call makes no work.
             let speaks = exchange.status == 401 || !matches!(exchange.ask, Some(Ask::Count | Ask::Models));
             let is_current = word.admin == Admin::Active && word.epoch.get() == exchange.epoch;
-            if is_current && !left && speaks && !(exchange.is_dropped && !exchange.is_answered) {
+            let was_cut = exchange.is_dropped && !exchange.is_answered;
+            if is_current && !left && speaks && !was_cut {
                 found.push((number, "promise: a refusal of the key was not heeded"));
             }
         }

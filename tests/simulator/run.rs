@@ -46,7 +46,7 @@ pub fn run(seed: u64, shape: Shape, wall: Wall) -> Outcome {
         .expect("a runtime of one thread");
     let outcome = runtime.block_on(async move {
         let dice = Rng::with_seed(seed ^ 0x5eed);
-        Run::begin(dice, shape, wall).await.to_its_end().await
+        Run::begin(dice, shape, wall).await.play().await
     });
     drop(runtime);
     outcome
@@ -83,7 +83,7 @@ impl Run {
         Self { dice, scene, cluster, admin, door, clients, prober, watcher }
     }
 
-    async fn to_its_end(mut self) -> Outcome {
+    async fn play(mut self) -> Outcome {
         let over = Instant::now() + self.scene.lasts;
         while Instant::now() < over {
             sleep(Duration::from_millis(self.dice.u64(50..3_000))).await;
