@@ -139,18 +139,16 @@ impl State {
                     (seen.passes, seen.trials) = (0, Vec::new());
                 }
             }
-            if was == Health::Recovering && is == Health::Healthy {
-                if seen.passes < rules.success_threshold {
-                    wrong.push(format!("S3: it is back after {} passed trials", seen.passes));
-                }
+            let is_back = was == Health::Recovering && is == Health::Healthy;
+            if is_back && seen.passes < rules.success_threshold {
+                wrong.push(format!("S3: it is back after {} passed trials", seen.passes));
             }
             // A drain keeps the counters.
             if before.admin != word.admin {
                 let kept = seen.weights.get(&before.epoch.get()).copied().unwrap_or(0);
                 *seen.weights.entry(word.epoch.get()).or_default() += kept;
             }
-            let has_passed =
-                word.passes > before.passes || (was, is) == (Health::Recovering, Health::Healthy);
+            let has_passed = word.passes > before.passes || is_back;
             if has_passed && before.trial {
                 // The trial's ticket goes on in the epoch that its pass began.
                 let of_trial = seen.weights.get(&before.epoch.get()).copied().unwrap_or(0);
