@@ -241,6 +241,9 @@ impl Attempt {
 pub(super) fn announce_claim(cluster: &Cluster, endpoint: &Endpoint, claim: &Claim, source: Source) {
     if claim.change.from.state != claim.change.to.state {
         cluster.announce(endpoint, claim.change, source);
+    } else {
+        // No news, but the prober is to know when its lease ends.
+        cluster.ring();
     }
 }
 

@@ -168,11 +168,86 @@ impl Prober {
         let word = endpoint.health();
         let due = word.due().map(|deadline| now + deadline.remaining(now));
         if word.is_sidelined() {
+            // A lease ends whatever else is: the trial may have lost its holder.
+            if word.trial {
+                return due;
+            }
             // A deadline that only a user's request acts on is no moment of the prober's.
-            let acts = !endpoint.is_per_request() || word.trial;
-            return due.filter(|_| acts).map(|due| due.max(endpoint.vitals.cooldown.until()));
+            let due = due.filter(|_| !endpoint.is_per_request());
+            return due.map(|due| due.max(endpoint.vitals.cooldown.until()));
         }
         let idle = schedule.next(endpoint).filter(|_| word.is_available() && !endpoint.is_per_request());
         due.into_iter().chain(idle).min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use qcc_fsm::{Cause, Claimant, Failure, Ticks, Verdict};
+    use tokio::time::sleep;
+
+    use super::*;
+    use crate::clock::Clock;
+    use crate::cluster::{Choice, Wanted};
+    use crate::config::{Environment, Protocol, parse_str};
+
+    /// A cluster of one endpoint, which has failed.
+    fn cluster_that_is_down(billing: &str) -> (Arc<Cluster>, Arc<Endpoint>) {
+        let text = format!(
+            "[[clusters.work.endpoints]]\nname = 'a'\napi_key = 'k'\nbase_url = 'http://127.0.0.1:9'\n\
+             billing = '{billing}'\n"
+        );
+        let settings = parse_str(&text, Path::new("f"), &Environment::closed([])).unwrap();
+        let cluster = Cluster::new(settings.clusters["work"].clone(), Clock::start()).unwrap();
+        let endpoint = cluster.roster().endpoints()[0].clone();
+        let (cell, now) = (&endpoint.vitals.cell, cluster.clock.now());
+        let mut ticket = cell.admit(now).unwrap();
+        let failure = Failure::new(Cause::Server, CheckMethod::Chat);
+        let _ = cell.report(&mut ticket, Verdict::Fail(failure), now, &endpoint.policy);
+        (cluster, endpoint)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_is_a_trial_and_is_lost_is_taken_back_at_its_leases_end() {
+        let (cluster, endpoint) = cluster_that_is_down("per-request");
+        let (_stop, stopped) = watch::channel(false);
+        let prober = spawn(cluster.clone(), stopped);
+        let wanted = Wanted {
+            protocol: Protocol::Anthropic,
+            model: None,
+            can_be_trial: true,
+            session: None,
+            patience: Duration::from_secs(2),
+        };
+        let claimed = || match cluster.choose(&wanted, &[], cluster.clock.now()) {
+            Choice::Go(attempt) => attempt,
+            Choice::Wait { .. } | Choice::Nothing => panic!("no trial"),
+        };
+        drop(claimed());
+        // The next trial is due after a second, and it begins no new state.
+        sleep(Duration::from_secs(3)).await;
+        std::mem::forget(claimed());
+        sleep(Duration::from_secs(6)).await;
+        assert!(endpoint.health().trial, "its lease is 7 s");
+        sleep(Duration::from_secs(2)).await;
+        assert!(!endpoint.health().trial, "{:?}", endpoint.health());
+        prober.abort();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_trial_whose_holder_is_gone_is_taken_back_at_its_leases_end_though_the_endpoint_cools() {
+        let (cluster, endpoint) = cluster_that_is_down("per-token");
+        let (cell, now) = (&endpoint.vitals.cell, cluster.clock.now());
+        let leaked = cell.claim(Claimant::LastResort, Ticks::from_secs(2), now, &endpoint.policy);
+        assert!(leaked.is_some() && endpoint.health().trial);
+        endpoint.vitals.cooldown.raise(now + Ticks::from_secs(60));
+
+        let (_stop, stopped) = watch::channel(false);
+        let prober = spawn(cluster.clone(), stopped);
+        sleep(Duration::from_secs(4)).await;
+        assert!(!endpoint.health().trial, "{:?}", endpoint.health());
+        prober.abort();
     }
 }

@@ -33,10 +33,6 @@ impl Ask {
         }
     }
 
-    pub fn is_check(&self) -> bool {
-        matches!(self, Self::ListCheck | Self::ChatCheck(_))
-    }
-
     fn makes_work(&self) -> bool {
         matches!(self, Self::Stream | Self::Whole | Self::ChatCheck(_))
     }

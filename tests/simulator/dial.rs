@@ -88,8 +88,12 @@ impl Wire {
             Some(left) => self.left_bytes = left,
             None => world::with(|state| state.violated("a second request follows the first unasked")),
         }
+        let pending = self.side.pending();
         let exchange = world::with(|state| {
             state.look();
+            if pending != Pending::Nothing {
+                state.violated(format_args!("stale: a request goes to a connection that holds {pending:?}"));
+            }
             state.begin_exchange(self.place, &head, self.side.is_doomed())
         });
         self.exchange.store(exchange, Ordering::Relaxed);

@@ -157,8 +157,8 @@ impl State {
         let is_chat = line.starts_with("POST");
         // Another check may be under way when the first one is told.
         let denied_at = self.places[place].denied_list_at;
-        let (lacks_list, lacks_long) =
-            (denied_at.is_some(), denied_at.is_some_and(|at| at.elapsed() > CHECKED_WITHIN));
+        let lacks_list = self.places[place].may_have_denied_list;
+        let lacks_long = denied_at.is_some_and(|at| at.elapsed() > CHECKED_WITHIN);
         let named = if word.state == Health::Recovering { word.method } else { Some(CheckMethod::ModelList) };
         let fits = match named {
             Some(CheckMethod::Chat) | None => is_chat,
@@ -198,7 +198,8 @@ impl State {
         if let Some(&last) = before.last() {
             let earlier = &self.ledger.exchanges[last];
             let is_good = earlier.is_answered && matches!(earlier.plan, Some(Plan::Good | Plan::Slow));
-            let is_lost = !earlier.is_answered;
+            // An error is judged before its last byte.
+            let is_lost = !earlier.is_answered && !earlier.plan.is_some_and(Plan::tells_early);
             let is_charged = is_lost || earlier.plan.is_some_and(Plan::is_charged);
             let billed = self.places[earlier.place].is_per_request;
             let may_repeat = match self.rules.retry_ambiguous {
@@ -258,11 +259,17 @@ impl State {
         exchange.plan = Some(plan);
         exchange.ask = Some(ask.clone());
         let (epoch, weight) = (exchange.epoch, plan.weight());
+        // Which any answer satisfies.
+        let is_of_network = exchange.is_trial && exchange.method == Some(CheckMethod::Network);
         self.allow_weight(place, epoch, weight);
         // A page says so too.
-        let denies_list = !self.places[place].has_model_list || plan == Plan::Page;
-        if *ask == Ask::ListCheck && denies_list && weight < 15 {
-            self.places[place].denied_list_at.get_or_insert(Instant::now());
+        let denies_list =
+            !self.places[place].has_model_list || matches!(plan, Plan::Page | Plan::UnknownModel);
+        if *ask == Ask::ListCheck && denies_list && weight < 15 && !is_of_network {
+            self.places[place].may_have_denied_list = true;
+            if !plan.loses_answer() {
+                self.places[place].denied_list_at.get_or_insert(Instant::now());
+            }
         }
         (plan, words, Duration::from_millis(pace_ms))
     }
@@ -409,7 +416,8 @@ impl State {
             // 402 says nothing of health where a call makes no work.
             let speaks = exchange.status == 401 || !matches!(exchange.ask, Some(Ask::Count | Ask::Models));
             let is_current = word.admin == Admin::Active && word.epoch.get() == exchange.epoch;
-            if is_current && !left && speaks && !(exchange.is_dropped && !exchange.is_answered) {
+            let was_cut = exchange.is_dropped && !exchange.is_answered;
+            if is_current && !left && speaks && !was_cut {
                 found.push((number, "promise: a refusal of the key was not heeded"));
             }
         }

@@ -176,6 +176,11 @@ impl Plan {
         matches!(self, Self::CutBeforeHead(_) | Self::Cut(..) | Self::Hang | Self::Stall(_))
     }
 
+    /// Whether its first bytes say that it is no success.
+    pub fn tells_early(self) -> bool {
+        !self.loses_answer() && !matches!(self, Self::Good | Self::Slow)
+    }
+
     /// Whether another attempt after it comes out of the budget.
     pub fn is_charged(self) -> bool {
         self.weight() == 1

@@ -10,7 +10,7 @@ use hyper::{Method, Request};
 use jiff::Timestamp;
 use qcc::admin::{Admin, StatusDocument};
 use qcc::clock::Clock;
-use qcc::cluster::Cluster;
+use qcc::cluster::{Attempt, Cluster};
 use qcc::config::{ClusterSettings, Environment, parse_str};
 use qcc::prober;
 use qcc::proxy::Proxy;
@@ -32,8 +32,12 @@ const REQUESTS_WITHIN: Duration = Duration::from_secs(300);
 /// Less than a trial's pause, so that no change of the word goes unseen.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
+/// What the wall clock shows at the beginning, in seconds since 1970.
+#[derive(Clone, Copy, Debug)]
+pub struct Wall(pub i64);
+
 /// Runs the world of this seed to its end.
-pub fn run(seed: u64, shape: Shape) -> Outcome {
+pub fn run(seed: u64, shape: Shape, wall: Wall) -> Outcome {
     fastrand::seed(seed);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
@@ -42,7 +46,7 @@ pub fn run(seed: u64, shape: Shape) -> Outcome {
         .expect("a runtime of one thread");
     let outcome = runtime.block_on(async move {
         let dice = Rng::with_seed(seed ^ 0x5eed);
-        Run::begin(dice, shape).await.to_its_end().await
+        Run::begin(dice, shape, wall).await.play().await
     });
     drop(runtime);
     outcome
@@ -60,9 +64,8 @@ struct Run {
 }
 
 impl Run {
-    async fn begin(mut dice: Rng, shape: Shape) -> Self {
-        // Ten days and more to either side: what the wall clock shows is nobody's business.
-        let shown = Timestamp::from_second(1_700_000_000 + dice.i64(-900_000..900_000)).expect("in range");
+    async fn begin(mut dice: Rng, shape: Shape, wall: Wall) -> Self {
+        let shown = Timestamp::from_second(wall.0).expect("in range");
         let clock = Clock::showing(shown);
         let scene = Scene::draw(&mut dice, shape);
         world::begin(dice.fork(), scene.rules(), clock);
@@ -80,7 +83,7 @@ impl Run {
         Self { dice, scene, cluster, admin, door, clients, prober, watcher }
     }
 
-    async fn to_its_end(mut self) -> Outcome {
+    async fn play(mut self) -> Outcome {
         let over = Instant::now() + self.scene.lasts;
         while Instant::now() < over {
             sleep(Duration::from_millis(self.dice.u64(50..3_000))).await;
@@ -97,6 +100,8 @@ impl Run {
         match self.dice.u8(..20) {
             0..=11 => self.a_mood_changes(),
             12 => self.a_network_changes(),
+            // A trial whose holder is gone without a word.
+            18 => self.a_holder_vanishes(),
             13..=15 if self.scene.has_operator => self.operator_acts(),
             16..=17 if self.scene.has_reloads => self.reload(),
             _ => self.status_is_asked().await,
@@ -104,11 +109,10 @@ impl Run {
     }
 
     fn a_mood_changes(&mut self) {
-        let moods = self.scene.shape;
         let place = self.dice.usize(..self.scene.endpoints.len());
-        let mood = match moods {
+        let mood = match self.scene.shape {
             Shape::Usual => Mood::draw(&mut self.dice),
-            Shape::Storm => Mood::Flaky(self.dice.u8(40..100), Plan::ServerError(500)),
+            Shape::Storm => Mood::Flaky(self.dice.u8(60..100), Plan::ServerError(500)),
         };
         let name = self.scene.endpoints[place].name.clone();
         world::with(|state| {
@@ -129,6 +133,20 @@ impl Run {
             state.places[place].latency = Duration::from_millis(latency);
             state.places[place].closes_idle_after = closes;
         });
+    }
+
+    /// Claims what is due as the prober does, and never says what came of it: L2.
+    fn a_holder_vanishes(&mut self) {
+        let place = self.dice.usize(..self.scene.endpoints.len());
+        let lease = Duration::from_millis(self.dice.u64(500..6_000));
+        let name = self.scene.endpoints[place].name.clone();
+        look();
+        let endpoint = self.cluster.roster().named(&name).cloned().expect("it is listed");
+        if let Some(attempt) = Attempt::trial_by_prober(&self.cluster, &endpoint, lease) {
+            std::mem::forget(attempt);
+            world::with(|state| state.trace(format_args!("leak: a trial of {name}")));
+            look();
+        }
     }
 
     fn operator_acts(&mut self) {
@@ -316,6 +334,7 @@ impl Run {
     }
 
     async fn nothing_is_left(self) {
+        world::with(|state| state.is_over = true);
         self.admin.stop.send_replace(true);
         sleep(Duration::from_secs(20)).await;
         let _ = self.prober.await;
@@ -377,7 +396,8 @@ fn add_places(scene: &Scene) {
                 is_per_request: endpoint.is_per_request,
                 has_model_list: endpoint.has_model_list,
                 denied_list_at: None,
-                mood: Mood::Good,
+                may_have_denied_list: false,
+                mood: scene.first_mood(),
                 latency: Duration::from_millis(endpoint.latency_ms),
                 closes_idle_after: None,
                 endpoint: None,

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use crate::answers::Ask;
 use crate::client::{Errand, Leaves};
+use crate::mood::{Mood, Plan};
 use crate::world::Rules;
 
 /// What kind of world it is.
@@ -117,6 +118,13 @@ impl Scene {
         }
     }
 
+    pub fn first_mood(&self) -> Mood {
+        match self.shape {
+            Shape::Usual => Mood::Good,
+            Shape::Storm => Mood::Flaky(90, Plan::ServerError(500)),
+        }
+    }
+
     /// How long the last steps of a recovery may take, deadlines aside.
     pub fn comes_back_within(&self) -> Duration {
         let trials = u64::from(self.success_threshold) * 3;
@@ -207,18 +215,22 @@ impl Scene {
     /// What each client will do.
     pub fn errands(&self, dice: &mut Rng) -> Vec<Vec<Errand>> {
         let begun = Instant::now();
-        let (clients, most) = if self.shape == Shape::Storm { (12, 20) } else { (8, 9) };
+        let (clients, most) = if self.shape == Shape::Storm { (12, 20) } else { (12, 7) };
+        // Moments at which many ask at once.
+        let lasts_ms = self.lasts.as_millis() as u64;
+        let bursts: Vec<Instant> =
+            (0..4).map(|_| begun + Duration::from_millis(dice.u64(0..lasts_ms))).collect();
         (0..clients)
             .map(|client| {
-                let mut at = begun;
                 let count = dice.usize(1..most);
-                let errands = (0..count).map(|_| {
-                    at +=
-                        Duration::from_millis(dice.u64(0..self.lasts.as_millis() as u64 / count as u64 * 2));
-                    at = at.min(begun + self.lasts);
-                    errand(dice, at, client)
-                });
-                errands.collect()
+                let mut moments: Vec<Instant> = (0..count)
+                    .map(|_| match dice.bool() {
+                        true => bursts[dice.usize(..bursts.len())] + Duration::from_millis(dice.u64(0..80)),
+                        false => begun + Duration::from_millis(dice.u64(0..lasts_ms)),
+                    })
+                    .collect();
+                moments.sort();
+                moments.into_iter().map(|at| errand(dice, at, client)).collect()
             })
             .collect()
     }

@@ -33,14 +33,11 @@ pub async fn serve(place: usize, mut side: Side, exchange: Arc<AtomicUsize>) {
         let number = exchange.load(Ordering::Relaxed);
         let ask = Ask::of(&head, &body);
         let (plan, words, pace) = world::with(|state| state.accept(place, number, &ask));
-        let (answer, has_model_list) = world::with(|state| {
-            let has_model_list = state.places[place].has_model_list;
-            let answer = Answer::to(&ask, plan, number, words, has_model_list);
+        let answer = world::with(|state| {
+            let answer = Answer::to(&ask, plan, number, words, state.places[place].has_model_list);
             state.note_answer(number, &ask, &answer);
-            (answer, has_model_list)
+            answer
         });
-        let _ = has_model_list;
-        // Given back before its last byte: the program may write the next request as soon as that has come.
         let sent = send(&mut side, &answer, plan, pace, number, &exchange).await;
         if !sent {
             return;
@@ -93,6 +90,7 @@ async fn send(
             sleep(pace).await;
         }
         if !is_cut && place + 1 == wire.len() {
+            // Before its last byte: the program may write the next request as soon as that has come.
             exchange.store(NONE, Ordering::Relaxed);
             world::with(|state| state.note_answered(number));
         }

@@ -120,14 +120,10 @@ impl State {
             seen.told = condition(&word).to_owned();
         }
         if word != before {
-            let allowed = seen.weights.get(&word.epoch.get()).copied().unwrap_or(0);
             let rules = &self.rules;
             wrong.extend(step(&before, &word));
             if word.state == Health::Healthy && u32::from(word.failures) >= rules.failure_threshold {
                 wrong.push("it is healthy, and its failures are as many as the threshold".to_owned());
-            }
-            if matches!(word.state, Health::Healthy | Health::Unknown) && u32::from(word.failures) > allowed {
-                wrong.push(format!("S6: {} failures, of which {allowed} may count", word.failures));
             }
             let (was, is) = (before.state, word.state);
             if is == Health::Unhealthy && was != Health::Unhealthy {
@@ -143,25 +139,35 @@ impl State {
                     (seen.passes, seen.trials) = (0, Vec::new());
                 }
             }
-            if was == Health::Recovering && is == Health::Healthy {
-                if seen.passes < rules.success_threshold {
-                    wrong.push(format!("S3: it is back after {} passed trials", seen.passes));
-                }
+            let is_back = was == Health::Recovering && is == Health::Healthy;
+            if is_back && seen.passes < rules.success_threshold {
+                wrong.push(format!("S3: it is back after {} passed trials", seen.passes));
             }
-            let has_passed =
-                word.passes > before.passes || (was, is) == (Health::Recovering, Health::Healthy);
+            // A drain keeps the counters.
+            if before.admin != word.admin {
+                let kept = seen.weights.get(&before.epoch.get()).copied().unwrap_or(0);
+                *seen.weights.entry(word.epoch.get()).or_default() += kept;
+            }
+            let has_passed = word.passes > before.passes || is_back;
             if has_passed && before.trial {
                 // The trial's ticket goes on in the epoch that its pass began.
                 let of_trial = seen.weights.get(&before.epoch.get()).copied().unwrap_or(0);
                 seen.passed_from = Some(before.epoch.get());
                 *seen.weights.entry(before.epoch.get() + 1).or_default() += of_trial;
             }
+            let allowed = seen.weights.get(&word.epoch.get()).copied().unwrap_or(0);
+            if matches!(word.state, Health::Healthy | Health::Unknown) && u32::from(word.failures) > allowed {
+                wrong.push(format!("S6: {} failures, of which {allowed} may count", word.failures));
+            }
             if word.trial && word.epoch != before.epoch {
                 wrong.extend(seen.claim(&before, &word, now));
             }
         }
         let word = seen.word;
-        if seen.is_listed && !seen.is_late && is_late(&word, cooldown, now, self.places[place].is_per_request)
+        if !self.is_over
+            && seen.is_listed
+            && !seen.is_late
+            && is_late(&word, cooldown, now, self.places[place].is_per_request)
         {
             if let Some(seen) = &mut self.places[place].seen {
                 seen.is_late = true;

@@ -30,6 +30,8 @@ pub struct State {
     pub violations: Vec<String>,
     /// Faults are over.
     pub is_calm: bool,
+    /// The prober was stopped.
+    pub is_over: bool,
     /// The program's clock.
     pub clock: Clock,
     /// How many changes of state were told.
@@ -58,6 +60,7 @@ pub struct Place {
     pub has_model_list: bool,
     /// When it first said that it has no list of models.
     pub denied_list_at: Option<Instant>,
+    pub may_have_denied_list: bool,
     pub mood: Mood,
     pub latency: Duration,
     pub closes_idle_after: Option<Duration>,
@@ -91,6 +94,7 @@ pub fn begin(dice: Rng, rules: Rules, clock: Clock) {
         ledger: Ledger::default(),
         violations: Vec::new(),
         is_calm: false,
+        is_over: false,
         clock,
         told: 0,
         zero: Instant::now(),
