@@ -53,7 +53,10 @@ pub struct World {
 /// which another test shows; here a busy machine may be late, by as much as it is seen to be. It is less than any
 /// time limit of the cluster's that would end the exchange all the same.
 const ORPHAN_AFTER: Duration = Duration::from_millis(900);
-/// How long what was on the wire when an endpoint left service may take to be read by a busy upstream.
+/// The least of the cluster's limits on the head of an answer.
+pub const FIRST_BYTE_WITHIN: Duration = Duration::from_millis(1_500);
+/// How long what was on the wire when an endpoint left service may take to be read, besides what the machine is
+/// late.
 const ON_THE_WIRE: Duration = Duration::from_millis(250);
 
 impl World {
@@ -174,13 +177,15 @@ impl World {
             if distinct.len() != names.len() {
                 self.violation(format!("request {id} went to one endpoint twice: {taken:?}"));
             }
-            for earlier in &taken[..taken.len() - 1] {
+            for (earlier, later) in taken.iter().zip(&taken[1..]) {
                 let may_repeat = ROLES[earlier.endpoint].is_per_token || earlier.kind.is_light();
+                let gap = later.arrived.duration_since(earlier.arrived).unwrap_or_default();
                 let is_allowed = match earlier.ended {
                     Some(Ended::Refused) => true,
                     // Still at work when it was sent again: its time was over.
                     None | Some(Ended::Lost | Ended::Uncertain) => may_repeat,
-                    Some(Ended::Content) => false,
+                    // Unless it came when its time was over, since the machine stood still.
+                    Some(Ended::Content) => may_repeat && gap + self.lag_max() >= FIRST_BYTE_WITHIN,
                 };
                 if !is_allowed {
                     self.violation(format!("request {id} was repeated and must not have been: {taken:?}"));
@@ -202,7 +207,7 @@ impl World {
                 let Some(((_, since, _), state)) = before else { continue };
                 let is_out = ["unhealthy", "disabled", "draining"].contains(&state.as_str());
                 let late = arrived.duration_since(*since).unwrap_or_default();
-                if is_out && late > ON_THE_WIRE {
+                if is_out && late > ON_THE_WIRE + self.lag_max() {
                     self.violation(format!(
                         "request {id} reached {} {late:?} after it was {state}",
                         role.name

@@ -19,7 +19,7 @@ use serde_json::Value;
 use tokio::task::JoinSet;
 
 use client::{Clients, Told};
-use ledger::{Changes, World};
+use ledger::{Changes, FIRST_BYTE_WITHIN, World};
 use process::{Control, Holdings};
 use schedule::{Change, ROLES, Schedule, Source};
 use support::proxy::Home;
@@ -321,7 +321,7 @@ impl Soak {
         let taken = self.world.taken_in_all();
         println!("took          {took:.1?}, recovery of all endpoints at most {recovery:.1?}");
         println!(
-            "requests      {} at {} a second (latest start {:.0?} late), {taken} taken by endpoints",
+            "requests      {} at {} a second (the machine up to {:.0?} late), {taken} taken by endpoints",
             self.requests,
             self.rate_per_s,
             self.world.lag_max()
@@ -378,7 +378,7 @@ fn cluster(upstreams: &[Upstream], keys: &[String]) -> Cluster {
         .health("check_timeout = '1s'")
         .health("slow_start = '500ms'")
         .timeouts("connect = '1s'")
-        .timeouts("first_byte = '1500ms'")
+        .timeouts(&format!("first_byte = '{}ms'", FIRST_BYTE_WITHIN.as_millis()))
         .timeouts("answer = '2s'")
         .timeouts("idle = '1s'")
         // Connections of clients are kept for the next request, however long that takes to come.
