@@ -113,7 +113,7 @@ impl World {
     /// itself is shows only afterwards.
     pub fn check_cancelling(&self) {
         let (late, what) = self.worst_cancel.lock().unwrap().clone();
-        if late > ORPHAN_AFTER + self.lag_max() {
+        if late > ORPHAN_AFTER + self.slack() {
             self.violation(format!("worked on for {late:?} after the client had left: {what}"));
         }
         self.orphans().into_iter().for_each(|orphan| self.violation(orphan));
@@ -157,6 +157,11 @@ impl World {
         }
     }
 
+    /// What is granted to a busy machine: a request passes from task to task, each as late as one timer was.
+    fn slack(&self) -> Duration {
+        3 * self.lag_max()
+    }
+
     /// Where a request went.
     pub fn taken(&self, id: u64) -> Vec<Taken> {
         self.taken.lock().unwrap().get(&id).cloned().unwrap_or_default()
@@ -185,7 +190,7 @@ impl World {
                     // Still at work when it was sent again: its time was over.
                     None | Some(Ended::Lost | Ended::Uncertain) => may_repeat,
                     // Unless it came when its time was over, since the machine stood still.
-                    Some(Ended::Content) => may_repeat && gap + self.lag_max() >= FIRST_BYTE_WITHIN,
+                    Some(Ended::Content) => may_repeat && gap + self.slack() >= FIRST_BYTE_WITHIN,
                 };
                 if !is_allowed {
                     self.violation(format!("request {id} was repeated and must not have been: {taken:?}"));
@@ -207,7 +212,7 @@ impl World {
                 let Some(((_, since, _), state)) = before else { continue };
                 let is_out = ["unhealthy", "disabled", "draining"].contains(&state.as_str());
                 let late = arrived.duration_since(*since).unwrap_or_default();
-                if is_out && late > ON_THE_WIRE + self.lag_max() {
+                if is_out && late > ON_THE_WIRE + self.slack() {
                     self.violation(format!(
                         "request {id} reached {} {late:?} after it was {state}",
                         role.name

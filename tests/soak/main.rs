@@ -29,6 +29,9 @@ use upstream::{Fault, Upstream};
 /// What the allocator may keep for itself at the end more than at first, though it is told (`mallopt(3)`) to
 /// return what it can.
 const RSS_MARGIN_KIB: u64 = 16 * 1024;
+/// The same for each connection that was open at once beyond the most of the first half: their buffers lie
+/// between others.
+const RSS_MARGIN_OF_CONNECTION_KIB: u64 = 64;
 /// Faults have ended: the longest that any endpoint may take to be back, its longest cooldown included.
 const RECOVERY_LIMIT: Duration = Duration::from_secs(75);
 /// How long connections may take to be closed after their peers have gone.
@@ -78,16 +81,16 @@ async fn nothing_leaks_or_is_lost_under_faults_at_random() {
     soak.troubled(first).await;
     let recovery = soak.recovered().await;
     let baseline = soak.settled(None).await;
-    let rss_loaded = soak.peak.lock().unwrap().rss_kib;
+    let loaded = *soak.peak.lock().unwrap();
     soak.troubled(second).await;
     let recovery = recovery.max(soak.recovered().await);
-    let end = soak.settled(Some(baseline)).await;
+    let end = soak.settled(Some((baseline, loaded))).await;
 
     soak.world.check_repetitions();
     soak.world.check_out_of_service(&soak.changes.lock().unwrap());
     soak.look_for_canaries("the log", &soak.qcc.stderr());
     soak.end();
-    soak.summarise(begun.elapsed(), recovery, baseline, end, rss_loaded);
+    soak.summarise(begun.elapsed(), recovery, baseline, end, loaded);
     let violations = soak.world.violations();
     assert!(
         violations.is_empty(),
@@ -204,9 +207,14 @@ impl Soak {
     }
 
     /// Nothing runs any more: what the program holds then. As it closes what its peers have closed, the least
-    /// of some moments counts: checks come and go.
-    async fn settled(&mut self, baseline: Option<Holdings>) -> Holdings {
+    /// of some moments counts: checks come and go. `first` is what it held at first, and at most until then.
+    async fn settled(&mut self, first: Option<(Holdings, Holdings)>) -> Holdings {
         self.clients.hang_up();
+        let limit = first.map(|(idle, loaded)| {
+            let beyond = self.peak.lock().unwrap().descriptors.saturating_sub(loaded.descriptors) as u64;
+            let margin_kib = RSS_MARGIN_KIB + beyond * RSS_MARGIN_OF_CONNECTION_KIB;
+            Holdings { rss_kib: idle.rss_kib + margin_kib, ..idle }
+        });
         let begun = Instant::now();
         let mut least = Holdings { rss_kib: u64::MAX, descriptors: usize::MAX };
         let mut connections = usize::MAX;
@@ -219,10 +227,8 @@ impl Soak {
                 descriptors: least.descriptors.min(now.descriptors),
             };
             connections = connections.min(self.world.connections());
-            let is_down = baseline.is_none_or(|baseline| {
-                least.descriptors <= baseline.descriptors
-                    && least.rss_kib <= baseline.rss_kib + RSS_MARGIN_KIB
-            });
+            let is_down = limit
+                .is_none_or(|limit| least.descriptors <= limit.descriptors && least.rss_kib <= limit.rss_kib);
             let is_over = begun.elapsed() > CLOSING_LIMIT;
             if is_over || (connections == 0 && is_down && begun.elapsed() > Duration::from_secs(2)) {
                 break;
@@ -232,18 +238,15 @@ impl Soak {
             self.world.violation(format!("{connections} upstream connections are open and nothing runs"));
         }
         self.world.check_cancelling();
-        if let Some(baseline) = baseline {
-            if least.descriptors > baseline.descriptors {
-                self.world.violation(format!(
-                    "descriptors: {} at first, {} at the end",
-                    baseline.descriptors, least.descriptors
-                ));
+        if let Some(limit) = limit {
+            if least.descriptors > limit.descriptors {
+                let text =
+                    format!("{} descriptors at the end, {} at first", least.descriptors, limit.descriptors);
+                self.world.violation(text);
             }
-            if least.rss_kib > baseline.rss_kib + RSS_MARGIN_KIB {
-                self.world.violation(format!(
-                    "memory: {} KiB at first, {} KiB at the end",
-                    baseline.rss_kib, least.rss_kib
-                ));
+            if least.rss_kib > limit.rss_kib {
+                let text = format!("{} KiB at the end, {} allowed", least.rss_kib, limit.rss_kib);
+                self.world.violation(text);
             }
         }
         least
@@ -314,7 +317,7 @@ impl Soak {
         recovery: Duration,
         baseline: Holdings,
         end: Holdings,
-        rss_loaded: u64,
+        loaded: Holdings,
     ) {
         let times = self.clients.times();
         let at = |share: f64| times.get((times.len() as f64 * share) as usize).copied().unwrap_or_default();
@@ -335,11 +338,11 @@ impl Soak {
         let peak = *self.peak.lock().unwrap();
         println!(
             "memory        {} KiB idle at first, {} at the end; {} and {} at most under load",
-            baseline.rss_kib, end.rss_kib, rss_loaded, peak.rss_kib
+            baseline.rss_kib, end.rss_kib, loaded.rss_kib, peak.rss_kib
         );
         println!(
-            "descriptors   {} idle at first, {} at the end; {} at most under load",
-            baseline.descriptors, end.descriptors, peak.descriptors
+            "descriptors   {} idle at first, {} at the end; {} and {} at most under load",
+            baseline.descriptors, end.descriptors, loaded.descriptors, peak.descriptors
         );
         println!("violations    {}", self.world.violations().len());
     }
