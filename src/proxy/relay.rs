@@ -137,8 +137,7 @@ impl Relay {
                 Poll::Ready(Some(Ok(bytes)))
             }
             Poll::Ready(Some(Err(_))) if self.is_complete() => {
-                self.connection = None;
-                self.end();
+                self.end_early();
                 self.poll_next(cx)
             }
             Poll::Ready(Some(Err(error))) => {
@@ -153,10 +152,7 @@ impl Relay {
                 let content_by = self.watched.as_ref().and_then(|watched| watched.content_by);
                 ready!(self.idle.poll(cx, content_by));
                 match content_by {
-                    None if self.is_complete() => {
-                        self.connection = None;
-                        self.end();
-                    }
+                    None if self.is_complete() => self.end_early(),
                     Some(_) => self.fail(judge_timeout().at_its_end(), "no content within first_byte"),
                     None => self.break_off(&format!("the answer fell silent for {:?}", self.idle.limit)),
                 }
@@ -189,6 +185,17 @@ impl Relay {
     fn is_complete(&self) -> bool {
         let watch = self.watched.as_ref().map(|watched| &watched.watch);
         matches!(watch, Some(Watch::Stream(stream)) if stream.has_ended())
+    }
+
+    /// The answer is complete, and its connection fails or says nothing more. Where it had announced a length
+    /// that is not reached, there is no clean end for the client: hyper would drop what it has not written yet.
+    fn end_early(&mut self) {
+        let is_short = self.rest.as_ref().is_some_and(|rest| rest.size_hint().lower() > 0);
+        self.connection = None;
+        self.end();
+        if is_short {
+            self.abort = Abort::AfterFlush;
+        }
     }
 
     /// The upstream's bytes are over: the end of the answer, or not.

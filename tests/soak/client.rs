@@ -25,7 +25,8 @@ pub struct Clients {
     address: SocketAddr,
     token: String,
     world: Arc<World>,
-    kept: Mutex<Vec<TcpStream>>,
+    /// With the request that each served last.
+    kept: Mutex<Vec<(TcpStream, u64)>>,
     /// Times to the head of answers that were complete.
     heads: Mutex<Vec<Duration>>,
 }
@@ -76,7 +77,8 @@ impl Clients {
                 Some(told)
             }
             Err(why) => {
-                self.world.violation(format!("{order:?}: {why}"));
+                let taken = self.world.taken(order.id);
+                self.world.violation(format!("{order:?}: {why}; taken as {taken:?}"));
                 None
             }
         }
@@ -85,9 +87,9 @@ impl Clients {
     async fn exchange(&self, order: &Order) -> Result<Told, String> {
         let request = self.request(order);
         let kept = order.reuses_connection.then(|| self.kept.lock().unwrap().pop()).flatten();
-        let mut stream = match kept {
-            Some(stream) => stream,
-            None => self.connect(order.manner).await?,
+        let (mut stream, earlier) = match kept {
+            Some((stream, earlier)) => (stream, Some(earlier)),
+            None => (self.connect(order.manner).await?, None),
         };
         let begun = Instant::now();
         if let Manner::LeavesSending(length) = order.manner {
@@ -108,8 +110,12 @@ impl Clients {
                 read(&mut stream, order.manner, begun).await
             }
         };
-        let Some(answer) = answer? else { return Ok(Told::Left) };
-        let told = answer.told(order)?;
+        let after = |why: String| match earlier {
+            Some(earlier) => format!("{why}; its connection served request {earlier} before"),
+            None => why,
+        };
+        let Some(answer) = answer.map_err(after)? else { return Ok(Told::Left) };
+        let told = answer.told(order).map_err(after)?;
         if told == Told::Complete {
             self.heads.lock().unwrap().push(answer.to_head);
         }
@@ -119,7 +125,7 @@ impl Clients {
             && answer.keeps_connection()
             && kept.len() < KEPT_MAX
         {
-            kept.push(stream);
+            kept.push((stream, order.id));
         }
         Ok(told)
     }
@@ -198,9 +204,9 @@ async fn read(stream: &mut TcpStream, manner: Manner, begun: Instant) -> Result<
         }
         match stream.read(&mut piece).await {
             Ok(length @ 1..) => unread.extend_from_slice(&piece[..length]),
-            Ok(0) | Err(_) => {
+            ended @ (Ok(0) | Err(_)) => {
                 let Some((head, length, to_head)) = known else {
-                    return Err("the connection ended without an answer".into());
+                    return Err(format!("the connection ended without an answer ({ended:?}), {unread:?}"));
                 };
                 let rest = &unread[length..];
                 let body =

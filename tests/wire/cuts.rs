@@ -257,3 +257,28 @@ async fn a_stream_that_is_cut_after_its_last_event_is_complete() {
         }
     }
 }
+
+/// All of its events come, and its end together with them: they are forwarded before the client is told that
+/// more was announced.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_stream_that_announced_more_than_came_is_forwarded_and_broken_off() {
+    const TIMES: usize = 200;
+    let protocol = Protocol::Messages;
+    let piece = "of-a ".repeat(100);
+    let sent = protocol.events(&vec![piece.as_str(); 100]).concat().into_bytes();
+    let length = sent.len() + 7;
+    let head =
+        format!("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: {length}\r\n\r\n");
+    let wire = [head.as_bytes(), &sent].concat();
+    let posts = move |_: &Recorded| Answer::wire([Step::Bytes(wire.clone()), Step::End(End::Fin)]);
+    let rig = Rig::start(protocol, posts, |cluster| cluster);
+    // What the connection's end overtakes is chance, so that one time would show little.
+    for time in 0..TIMES {
+        let mut raw = rig.send("announced more", Mode::Streamed).await;
+        let reply = raw.read_reply().await.unwrap_or_else(|| panic!("time {time}: no head"));
+        assert_eq!(reply.end, BodyEnd::Broken, "time {time}");
+        assert_eq!(reply.body.len(), sent.len(), "time {time}");
+    }
+    let after = rig.settled("a", TIMES as u64).await;
+    assert_eq!((&after["requests"]["passed"], &after["state"]), (&TIMES.into(), &"healthy".into()));
+}
