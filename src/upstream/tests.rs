@@ -245,7 +245,7 @@ async fn a_request_handed_over_as_its_connection_ends_hears_of_it() {
         let (connection, (peer, _)) = (connection.unwrap(), accepted.unwrap());
         let close = tokio::spawn(async move { drop(peer) });
         (0..fastrand::u32(..=2 * wait)).for_each(|_| std::hint::spin_loop());
-        let sending = connection.send(post(&origin), stamp());
+        let sending = connection.send(question(), stamp());
         let sent = tokio::time::timeout(std::time::Duration::from_secs(5), sending).await;
         let sent = sent.unwrap_or_else(|_| panic!("nothing was heard of the request of round {round}"));
         // So that mostly the two meet.
