@@ -1,7 +1,7 @@
 //! Where a JSON document ends.
 
 /// Watches a JSON document go by whose end nothing else tells, so that one that was cut does not look whole. It does
-/// not judge whether the text is valid: brackets that are open, a string that is, or nothing at all, are no end.
+/// not judge whether the text is valid: brackets that are open, or a string that is, are no end.
 #[derive(Clone, Debug, Default)]
 pub struct DocumentWatch {
     open: usize,
@@ -48,9 +48,10 @@ impl DocumentWatch {
     /// Whether a document may end here.
     pub fn may_end_here(&self) -> bool {
         match self.place {
-            Place::Foreign => true,
+            // No document has begun.
+            Place::BeforeAll | Place::Foreign => true,
             Place::Between => self.open == 0,
-            Place::BeforeAll | Place::InString | Place::Escaped => false,
+            Place::InString | Place::Escaped => false,
         }
     }
 }
@@ -70,7 +71,8 @@ mod tests {
         let text = br#" {"a":[1,{"b":"} ] \" \\"}],"c":null} "#;
         let end = text.len() - 1;
         for at in 0..=text.len() {
-            assert_eq!(may_end(&text[..at]), at >= end, "{at}");
+            let is_blank = text[..at].trim_ascii().is_empty();
+            assert_eq!(may_end(&text[..at]), is_blank || at >= end, "{at}");
         }
     }
 

@@ -144,7 +144,8 @@ fn settle_length(response: &mut Response<Incoming>) -> Lengths {
     if agrees {
         return Lengths::Agree;
     }
-    match read_by.filter(|_| !has_coding) {
+    // Where there is no body, as after HEAD, the length may be that of another one.
+    match read_by.filter(|&length| !has_coding && length > 0) {
         Some(length) => drop(headers.insert(CONTENT_LENGTH, HeaderValue::from(length))),
         None => drop(headers.remove(CONTENT_LENGTH)),
     }

@@ -350,3 +350,23 @@ async fn what_is_billed_by_the_request_is_not_repeated_after_a_lie() {
         }
     }
 }
+
+/// What is no success and says nothing is all that it is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_error_without_a_body_that_ends_with_its_connection_is_passed_on() {
+    let rig = Rig::start(false, Billing::PerToken, |cluster| cluster);
+    assert_eq!(rig.ask(Kind::Messages, "").await.status(), 200);
+    for (number, lines) in
+        ["", "content-type: application/json\r\n", "connection: close\r\n"].into_iter().enumerate()
+    {
+        let id = number.to_string();
+        let bytes = format!("HTTP/1.1 404 Not Found\r\n{lines}\r\n").into_bytes();
+        rig.a.script(&id, [Act::Read, Act::Send(bytes), Act::Die]);
+        let reply = rig.ask(Kind::Messages, &id).await;
+        assert_eq!(
+            (reply.status(), reply.body.as_slice(), &reply.end),
+            (404, b"".as_slice(), &BodyEnd::Clean)
+        );
+        assert_eq!((rig.a.accepted(&id), rig.b.accepted(&id)), (1, 0));
+    }
+}
