@@ -33,7 +33,7 @@ use scene::Shape;
 use world::Outcome;
 
 /// What runs in CI.
-const SEEDS: u64 = 3_000;
+const SEEDS: u64 = 2_000;
 /// Seeds that once found something, run always.
 ///
 /// 823: the lease of a lost trial was not ended while its endpoint cooled.
