@@ -13,6 +13,7 @@ mod exchange;
 mod framing;
 mod give_up;
 mod guard;
+mod handover;
 mod held;
 mod host;
 mod idle;
