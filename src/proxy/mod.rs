@@ -31,6 +31,7 @@ pub use connection::serve_connection;
 pub use framing::{Follower, Stop};
 pub use host::check_look;
 pub use listen::serve;
+pub use stalled::Taken;
 
 use std::sync::Arc;
 
