@@ -5,10 +5,10 @@ use std::future::pending;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 
-use hyper::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
+use hyper::{Request, Version};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::sync::watch;
@@ -16,6 +16,7 @@ use tokio::time::timeout;
 use tracing::debug;
 
 use super::Proxy;
+use super::cut::EndsAnswers;
 use super::framing::{Guarded, HEAD_BYTES_MAX};
 use super::handover::Streams;
 use super::idle::{Activity, Lasting};
@@ -33,9 +34,14 @@ const ERRORS_MAX: usize = 100;
 /// How much of each answer is held for a client that does not read, in bytes.
 const UNSENT_BYTES_MAX: usize = 64 * 1024;
 
-/// Serves one connection to its end; from a stop on, to the end of what runs on it.
-pub async fn serve_connection<S>(proxy: Arc<Proxy>, mut stream: S, mut stop: watch::Receiver<bool>)
-where
+/// Serves one connection to its end; from a stop on, to the end of what runs on it. Notes when answers on it end with
+/// it, before one begins.
+pub async fn serve_connection<S>(
+    proxy: Arc<Proxy>,
+    mut stream: S,
+    ends_answers: EndsAnswers,
+    mut stop: watch::Receiver<bool>,
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let (header_timeout, idle) = {
@@ -86,6 +92,9 @@ where
         let guarded = Guarded::new(stream);
         let refusals = guarded.refusals();
         let service = service_fn(move |request: Request<Incoming>| {
+            if request.version() == Version::HTTP_10 {
+                ends_answers.note();
+            }
             let (proxy, refused) = (proxy.clone(), refusals.answer_to(&request));
             async move {
                 Ok::<_, Infallible>(match refused {

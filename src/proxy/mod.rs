@@ -9,6 +9,7 @@ mod bodies;
 mod body;
 mod clients;
 mod connection;
+mod cut;
 mod exchange;
 mod framing;
 mod give_up;
@@ -28,6 +29,7 @@ mod target;
 
 pub use accept::{Acceptor, Place};
 pub use connection::serve_connection;
+pub use cut::EndsAnswers;
 pub use framing::{Follower, Stop};
 pub use host::check_look;
 pub use listen::serve;
