@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::body::Incoming;
-use hyper::rt::{Read, Write};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -18,7 +18,7 @@ use tracing::debug;
 
 use super::routes::{Admin, error};
 use super::socket::ControlSocket;
-use crate::proxy::{Acceptor, check_look};
+use crate::proxy::{Acceptor, Taken, check_look};
 
 /// How many connections the socket serves at once, and `admin_listen` as many: descriptors are reserved for them.
 const CONNECTIONS_MAX: usize = 8;
@@ -26,6 +26,8 @@ const CONNECTIONS_MAX: usize = 8;
 const ANSWERED_WITHIN: Duration = Duration::from_secs(1);
 /// How long a peer may take to send a request's head.
 const HEADER_WITHIN: Duration = Duration::from_secs(10);
+/// How long a peer may take nothing of an answer, which would keep its place from others.
+const TAKEN_WITHIN: Duration = Duration::from_secs(10);
 
 /// Serves the control socket until `over` turns true, and then to the end of what is being answered: whoever told the
 /// proxy to stop is to hear that it does.
@@ -40,7 +42,7 @@ pub async fn serve_control(admin: Arc<Admin>, socket: ControlSocket, mut over: w
             ((stream, _), place) = acceptor.next(|| socket.accept()) => {
                 let (admin, over) = (admin.clone(), over.clone());
                 connections.spawn(async move {
-                    serve(TokioIo::new(stream), move |request| admin.obey(request), over).await;
+                    serve(stream, move |request| admin.obey(request), over).await;
                     drop(place);
                 });
             }
@@ -65,15 +67,15 @@ pub async fn serve_tcp(admin: Arc<Admin>, listener: TcpListener, over: watch::Re
             };
         let over = over.clone();
         tokio::spawn(async move {
-            serve(TokioIo::new(stream), look, over).await;
+            serve(stream, look, over).await;
             drop(place);
         });
     }
 }
 
-async fn serve<I, F>(io: I, answer: F, mut over: watch::Receiver<bool>)
+async fn serve<S, F>(stream: S, answer: F, mut over: watch::Receiver<bool>)
 where
-    I: Read + Write + Unpin,
+    S: AsyncRead + AsyncWrite + Unpin,
     F: Fn(&hyper::Request<Incoming>) -> hyper::Response<http_body_util::Full<bytes::Bytes>>,
 {
     let service = service_fn(move |request: hyper::Request<Incoming>| {
@@ -83,7 +85,7 @@ where
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_WITHIN)
-        .serve_connection(io, service);
+        .serve_connection(TokioIo::new(Taken::within(TAKEN_WITHIN, stream)), service);
     let mut connection = pin!(connection);
     let ended = tokio::select! {
         biased;
@@ -95,5 +97,25 @@ where
     };
     if let Err(error) = ended {
         debug!(%error, "a control connection ended early");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use http_body_util::Full;
+    use hyper::Response;
+    use tokio::io::{AsyncWriteExt, duplex};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_takes_nothing_of_its_answer_gives_up_its_place() {
+        let (near, mut far) = duplex(1024);
+        let (_end, over) = watch::channel(false);
+        let answer =
+            |_: &hyper::Request<Incoming>| Response::new(Full::new(Bytes::from(vec![b'x'; 64 * 1024])));
+        far.write_all(b"GET /metrics HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
+        timeout(Duration::from_secs(60), serve(near, answer, over)).await.unwrap();
     }
 }

@@ -59,12 +59,12 @@ pub(super) fn let_in(
     }
 }
 
-/// One line a request, for those who look closely. Not its path, which may hold anything.
-pub(super) fn log_answer(client: Option<&str>, call: Option<Call>, answer: &Response<OutgoingBody>) {
+/// One line a request, for those who look closely. What it calls, and not its path, which may hold anything.
+pub(super) fn log_answer(client: Option<&str>, path: &str, answer: &Response<OutgoingBody>) {
     let header = |name: &str| answer.headers().get(name).and_then(|value| value.to_str().ok());
     debug!(
         client,
-        call = call.map(tracing::field::debug),
+        call = Call::of_path(path).map(tracing::field::debug),
         status = answer.status().as_u16(),
         endpoint = header("x-qcc-endpoint"),
         attempts = header("x-qcc-attempts"),

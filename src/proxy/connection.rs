@@ -1,21 +1,24 @@
 //! One connection from a client, HTTP/1.1 or HTTP/2 by its first bytes.
 
 use std::convert::Infallible;
+use std::future::pending;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 
-use hyper::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper::{Request, Version};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tracing::debug;
 
 use super::Proxy;
+use super::cut::EndsAnswers;
 use super::framing::{Guarded, HEAD_BYTES_MAX};
+use super::handover::Streams;
 use super::idle::{Activity, Lasting};
 use super::rewound::Rewound;
 
@@ -31,12 +34,20 @@ const ERRORS_MAX: usize = 100;
 /// How much of each answer is held for a client that does not read, in bytes.
 const UNSENT_BYTES_MAX: usize = 64 * 1024;
 
-/// Serves one connection to its end; from a stop on, to the end of what runs on it.
-pub async fn serve_connection<S>(proxy: Arc<Proxy>, mut stream: S, mut stop: watch::Receiver<bool>)
-where
+/// Serves one connection to its end; from a stop on, to the end of what runs on it. Notes when answers on it end with
+/// it, before one begins.
+pub async fn serve_connection<S>(
+    proxy: Arc<Proxy>,
+    mut stream: S,
+    ends_answers: EndsAnswers,
+    mut stop: watch::Receiver<bool>,
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let header_timeout = proxy.cluster.settings().timeouts.client_header;
+    let (header_timeout, idle) = {
+        let limits = &proxy.cluster.settings().timeouts;
+        (limits.client_header, limits.idle)
+    };
     let begun = tokio::select! {
         biased;
         begun = timeout(header_timeout, beginning(&mut stream)) => begun,
@@ -56,7 +67,7 @@ where
                 Ok::<_, Infallible>(proxy.handle(request).await.map(|body| Lasting::new(body, under_way)))
             }
         });
-        let connection = http2::Builder::new(TokioExecutor::new())
+        let connection = http2::Builder::new(Streams::taken_within(idle))
             .timer(TokioTimer::new())
             .max_header_list_size(HEAD_BYTES_MAX as u32)
             .max_concurrent_streams(STREAMS_MAX)
@@ -74,11 +85,16 @@ where
                 () = activity.ends(header_timeout) => {}
             }
         };
-        until_over(connection, over, |connection| connection.graceful_shutdown()).await
+        // What is left is the end of an answer, in hyper's hands. A client that does not take it would stay for ever.
+        let left = activity.ends(idle);
+        until_over(connection, over, |connection| connection.graceful_shutdown(), left).await
     } else {
         let guarded = Guarded::new(stream);
         let refusals = guarded.refusals();
         let service = service_fn(move |request: Request<Incoming>| {
+            if request.version() == Version::HTTP_10 {
+                ends_answers.note();
+            }
             let (proxy, refused) = (proxy.clone(), refusals.answer_to(&request));
             async move {
                 Ok::<_, Infallible>(match refused {
@@ -93,26 +109,31 @@ where
             .max_buf_size(HEAD_BYTES_MAX)
             .auto_date_header(false)
             .serve_connection(TokioIo::new(guarded), service);
-        until_over(connection, stopped, |connection| connection.graceful_shutdown()).await
+        until_over(connection, stopped, |connection| connection.graceful_shutdown(), pending()).await
     };
-    if let Err(error) = ended {
+    if let Some(Err(error)) = ended {
         debug!(%error, "a client's connection ended early");
     }
 }
 
-/// Drives a connection to its end; once it is `over`, to the end of what runs on it.
+/// Drives a connection to its end; once it is `over`, to the end of what runs on it, or until it is to be `left`.
 async fn until_over<C: Future>(
     connection: C,
     over: impl Future<Output = ()>,
     finish: impl FnOnce(Pin<&mut C>),
-) -> C::Output {
+    left: impl Future<Output = ()>,
+) -> Option<C::Output> {
     let mut connection = pin!(connection);
     tokio::select! {
         biased;
-        output = connection.as_mut() => return output,
+        output = connection.as_mut() => return Some(output),
         () = over => finish(connection.as_mut()),
     }
-    connection.await
+    tokio::select! {
+        biased;
+        output = connection => Some(output),
+        () = left => None,
+    }
 }
 
 /// The first bytes: as many as tell the protocol, or as there are. All of a preface, since hyper waits for its rest

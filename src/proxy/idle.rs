@@ -12,6 +12,8 @@ use std::time::Duration;
 use hyper::body::{Body, Frame, SizeHint};
 use tokio::time::sleep;
 
+use super::handover::Handover;
+
 /// The requests of one connection.
 #[derive(Debug, Default)]
 pub struct Activity {
@@ -54,13 +56,14 @@ impl Drop for UnderWay {
 /// A body whose request is under way as long as it lasts.
 pub struct Lasting<B> {
     body: B,
+    handover: Arc<Handover>,
     _under_way: UnderWay,
 }
 
 impl<B> Lasting<B> {
-    /// The body of the request's answer.
+    /// The body of the request's answer, in the task that serves its stream.
     pub fn new(body: B, under_way: UnderWay) -> Self {
-        Self { body, _under_way: under_way }
+        Self { body, handover: Handover::of_this_stream(), _under_way: under_way }
     }
 }
 
@@ -72,7 +75,12 @@ impl<B: Body + Unpin> Body for Lasting<B> {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
+        self.handover.ask();
+        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        if let Poll::Ready(Some(Ok(_))) = &polled {
+            self.handover.hand();
+        }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {

@@ -13,6 +13,7 @@ use tracing::warn;
 use super::Proxy;
 use super::accept::Acceptor;
 use super::connection::serve_connection;
+use super::cut::{EndsAnswers, ResetIfCut};
 use super::stalled::Taken;
 
 /// A client that is gone without a word is noticed within a minute: its request would go on to be paid for.
@@ -40,8 +41,10 @@ pub async fn serve(
             Some(_) = connections.join_next() => {}
             ((stream, _), place) = acceptor.next(|| listener.accept()) => {
                 prepare(&stream);
+                let ends_answers = EndsAnswers::default();
+                let stream = ResetIfCut::new(stream, ends_answers.clone());
                 let stream = Taken::within(proxy.cluster.settings().timeouts.idle, stream);
-                let served = serve_connection(proxy.clone(), stream, stop.clone());
+                let served = serve_connection(proxy.clone(), stream, ends_answers, stop.clone());
                 connections.spawn(async move {
                     served.await;
                     drop(place);

@@ -1,6 +1,7 @@
 //! What is answered here and never forwarded.
 
-use hyper::http::header::{ALLOW, CONTENT_LENGTH, HeaderValue, UPGRADE};
+use hyper::body::Body;
+use hyper::http::header::{ALLOW, CONNECTION, CONTENT_LENGTH, HeaderValue, UPGRADE};
 use hyper::{Method, Request, Response, StatusCode};
 
 use super::answers::{OwnAnswer, methods_allowed};
@@ -34,6 +35,15 @@ pub fn answer<B>(request: &Request<B>) -> Option<Response<OutgoingBody>> {
         return Some(options());
     }
     Call::of_path(path).is_none().then(|| OwnAnswer::not_found().into_response(path))
+}
+
+/// An answer to a request whose body, if it has one, is not read. hyper closes its connection then, and of HTTP/1.1
+/// the client is to know (RFC 9112 §9.6): it would send its next request there.
+pub fn unread<B: Body>(request: &Request<B>, mut answer: Response<OutgoingBody>) -> Response<OutgoingBody> {
+    if !request.body().is_end_stream() {
+        answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    answer
 }
 
 fn options() -> Response<OutgoingBody> {

@@ -9,10 +9,12 @@ mod bodies;
 mod body;
 mod clients;
 mod connection;
+mod cut;
 mod exchange;
 mod framing;
 mod give_up;
 mod guard;
+mod handover;
 mod held;
 mod host;
 mod idle;
@@ -27,17 +29,18 @@ mod target;
 
 pub use accept::{Acceptor, Place};
 pub use connection::serve_connection;
+pub use cut::EndsAnswers;
 pub use framing::{Follower, Stop};
 pub use host::check_look;
 pub use listen::serve;
+pub use stalled::Taken;
 
 use std::sync::Arc;
 
 use hyper::body::Incoming;
-use hyper::{Request, Response};
+use hyper::{Method, Request, Response};
 
 use crate::cluster::Cluster;
-use crate::exchange::Call;
 use bodies::BodyRoom;
 use outgoing::OutgoingBody;
 
@@ -56,26 +59,33 @@ impl Proxy {
 
     /// Answers one request.
     async fn handle(self: Arc<Self>, request: Request<Incoming>) -> Response<OutgoingBody> {
+        let is_head = request.method() == Method::HEAD;
+        let answer = self.answer(request).await;
+        if is_head { outgoing::without_text(answer) } else { answer }
+    }
+
+    async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Response<OutgoingBody> {
         let settings = self.cluster.settings();
         if let Err(refusal) = guard::check(&request, &settings) {
             return refusal.into_response(request.uri().path());
         }
         if let Some(answer) = local::open_answer(&request, &self.cluster) {
-            return answer;
+            return local::unread(&request, answer);
         }
-        let path = request.uri().path().to_owned();
+        // A handle to the same bytes.
+        let uri = request.uri().clone();
         let client = match clients::let_in(request.headers(), &settings, &self.cluster, &self.refusals) {
             Ok(client) => client,
-            Err(refusal) => return refusal.into_response(&path),
+            Err(refusal) => return local::unread(&request, refusal.into_response(uri.path())),
         };
         if let Some(answer) = local::answer(&request) {
-            return answer;
+            return local::unread(&request, answer);
         }
         let answer = match request::Incomer::read(request, client.clone(), &self.bodies, &settings).await {
             Ok(incomer) => self.serve(incomer, &settings).await,
-            Err(refusal) => refusal.into_response(&path),
+            Err(refusal) => refusal.into_response(uri.path()),
         };
-        clients::log_answer(client.as_deref(), Call::of_path(&path), &answer);
+        clients::log_answer(client.as_deref(), uri.path(), &answer);
         answer
     }
 }

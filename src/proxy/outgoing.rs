@@ -4,7 +4,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use hyper::Response;
 use hyper::body::{Body, Frame, SizeHint};
+use hyper::http::header::{CONTENT_LENGTH, HeaderValue};
 
 use super::relay::{Aborted, Relay};
 
@@ -26,6 +28,16 @@ impl OutgoingBody {
     pub fn full(text: impl Into<Bytes>) -> Self {
         Self::Full(Some(text.into()))
     }
+}
+
+/// The same answer to a HEAD request: as long as it would be, without the text (RFC 9110 §9.3.2). Of HTTP/1.1 hyper
+/// sees to it; over HTTP/2 it would send the text.
+pub fn without_text(mut answer: Response<OutgoingBody>) -> Response<OutgoingBody> {
+    if let OutgoingBody::Full(text @ Some(_)) = answer.body_mut() {
+        let length = text.take().map_or(0, |text| text.len());
+        answer.headers_mut().entry(CONTENT_LENGTH).or_insert(HeaderValue::from(length));
+    }
+    answer
 }
 
 impl Body for OutgoingBody {

@@ -159,9 +159,9 @@ async fn guesses_do_not_fill_the_log() {
     let a = Upstream::healthy();
     let qcc = with_tokens(&one(&a).line(LIST)).start();
     let line = "requests without a right client token were refused";
-    let mut raw = Raw::connect(qcc.address()).await;
     let started = std::time::Instant::now();
     for number in 0..500 {
+        let mut raw = Raw::connect(qcc.address()).await;
         let guess = format!("x-api-key: guess-{number}");
         let reply = raw.ask(raw_request("POST", "/v1/messages", qcc.address(), &[&guess], b"{}")).await;
         assert_eq!(reply.status(), 401);

@@ -9,6 +9,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use super::one;
 use super::support::client::raw_request;
+use super::support::frames::{DATA, END_HEADERS, END_STREAM, Frames, HEADERS, SETTINGS, Said, block, frame};
 use super::support::http::chunk;
 use super::support::under::{descriptors, memory_kib, raise_limit};
 use super::support::{
@@ -165,6 +166,46 @@ async fn a_reader_that_takes_nothing_for_the_idle_limit_is_given_up() {
     let endpoint = qcc.endpoint_when("endless", "is at rest", |it| it["in_flight"] == 0).await;
     assert_eq!((&endpoint["state"], &endpoint["failures"]), (&"healthy".into(), &0.into()), "{endpoint:#}");
     drop(reader);
+}
+
+/// Over HTTP/2 each stream has a window of its own, which says nothing of the connection: pings are answered.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_over_http2_of_which_nothing_is_taken_for_the_idle_limit_is_given_up() {
+    let endless = Endless::start().await;
+    let cluster = Cluster::tiers([Endpoint::at("endless", &format!("http://{}", endless.address))]);
+    let qcc = Qcc::start(&cluster.timeouts("idle = '1s'"));
+    let (mut frames, head) = windowless(&qcc, 0, "POST", "/v1/messages").await;
+    let body = llm::streamed(llm::message("stalled")).to_string();
+    let data = frame(DATA, END_STREAM, 1, body.as_bytes());
+    frames.send(&[frame(HEADERS, END_HEADERS, 1, &head), data].concat()).await;
+    assert_eq!(frames.said().await, Said::Status(200));
+    // CANCEL (RFC 9113 §7).
+    assert_eq!(frames.said().await, Said::Reset(8));
+    eventually("the upstream is let go", || endless.left.load(Ordering::SeqCst) == 1).await;
+    let endpoint = qcc.endpoint_when("endless", "is at rest", |it| it["in_flight"] == 0).await;
+    assert_eq!((&endpoint["state"], &endpoint["failures"]), (&"healthy".into(), &0.into()), "{endpoint:#}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_over_http2_ends_though_the_last_answer_on_it_is_never_taken_whole() {
+    let a = Upstream::healthy();
+    let qcc = Qcc::start(&one(&a).timeouts("idle = '300ms'\nclient_header = '300ms'"));
+    for window in [0, 1] {
+        let (mut frames, head) = windowless(&qcc, window, "GET", "/livez").await;
+        frames.send(&frame(HEADERS, END_STREAM | END_HEADERS, 1, &head)).await;
+        let end = async { while frames.said().await != Said::Closed {} };
+        within(&format!("the end of a connection with a window of {window}"), end).await;
+    }
+}
+
+/// A connection of which each stream may have so many bytes, and the head of a request.
+async fn windowless(qcc: &Qcc, window: u8, method: &str, path: &str) -> (Frames, Vec<u8>) {
+    let mut frames = Frames::connect(qcc.address()).await;
+    // SETTINGS_INITIAL_WINDOW_SIZE
+    frames.send(&frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, window])).await;
+    let address = qcc.address();
+    let fields = [(":method", method), (":scheme", "http"), (":authority", address), (":path", path)];
+    (frames, block(fields))
 }
 
 const TRICKLING: usize = 500;

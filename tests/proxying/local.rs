@@ -5,7 +5,7 @@ use http_body_util::{BodyExt, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 
 use super::support::client::{BodyEnd, raw_request};
-use super::support::{Client, Cluster, Endpoint, Qcc, Raw, Upstream, exchange, llm, within};
+use super::support::{Client, Cluster, Endpoint, Http2Client, Qcc, Raw, Upstream, exchange, llm, within};
 use super::{started, two};
 
 fn alone(a: &Upstream) -> (Qcc, Client) {
@@ -62,6 +62,49 @@ async fn readiness_follows_the_endpoints_and_liveness_does_not() {
         qcc.command(command, name);
         assert_eq!(exchange(client.get("/readyz")).await.status, ready, "after {command} {name}");
         assert_eq!(exchange(client.get("/livez")).await.status, 200);
+    }
+}
+
+/// RFC 9110 §9.3.2; a client over HTTP/2 resets a stream on which content comes all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_to_head_has_the_head_of_the_answer_to_get_and_no_body() {
+    let a = Upstream::healthy();
+    let (qcc, client) = alone(&a);
+    let over_http2 = Http2Client::connect(qcc.address()).await;
+    for path in ["/livez", "/readyz", "/nothing"] {
+        let of_get = exchange(client.get(path)).await;
+        let of_head = exchange(client.http.head(format!("{}{path}", client.base))).await;
+        for (version, reply) in [("1.1", of_head), ("2", over_http2.head(path).await)] {
+            assert_eq!(
+                (reply.status, reply.whole, reply.text().as_str()),
+                (of_get.status, true, ""),
+                "{path} {version}"
+            );
+            assert_eq!(reply.header("content-length"), of_get.header("content-length"), "{path} {version}");
+        }
+    }
+}
+
+/// RFC 9112 §9.6: else its client sends the next request on a connection that is about to be closed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_whose_request_is_answered_unread_says_that_it_is_closed() {
+    let a = Upstream::healthy();
+    let cluster = Cluster::tiers([Endpoint::new("a", &a)]).line("client_tokens = ['token-of-a-client']");
+    let (qcc, _) = started(cluster);
+    let body = vec![b' '; 200_000];
+    for (path, header, status) in
+        [("/v1/messages", "x-api-key: wrong", 401), ("/v2/x", "x-api-key: token-of-a-client", 404)]
+    {
+        let mut raw = Raw::connect(qcc.address()).await;
+        let reply = raw.ask(raw_request("POST", path, qcc.address(), &[header], &body)).await;
+        assert_eq!((reply.status(), reply.head.header("connection")), (status, Some("close")), "{path}");
+        raw.expect_closed().await;
+        // One that has no body is kept.
+        let mut raw = Raw::connect(qcc.address()).await;
+        for _ in 0..2 {
+            let reply = raw.ask(raw_request("GET", path, qcc.address(), &[header], b"")).await;
+            assert_eq!((reply.head.header("connection"), reply.end), (None, BodyEnd::Clean), "{path}");
+        }
     }
 }
 

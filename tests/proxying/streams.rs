@@ -1,8 +1,14 @@
 //! Event streams: each event when it comes, failover before content only, and never a false end.
 
+use std::io::ErrorKind;
+
+use tokio::io::AsyncReadExt;
+
 use super::support::client::{BodyEnd, raw_request};
 use super::support::llm::EVENTS_BEFORE_CONTENT;
-use super::support::{Answer, Client, End, Gate, Qcc, Raw, Reply, Upstream, eventually, exchange, llm};
+use super::support::{
+    Answer, Client, End, Gate, Qcc, Raw, Reply, Upstream, eventually, exchange, llm, within,
+};
 use super::{started, two};
 
 type RawStream = Raw<tokio::net::TcpStream>;
@@ -255,4 +261,32 @@ async fn the_events_of_a_relay_that_names_none_and_sorts_their_members_end_prope
     assert_eq!(exchange(request).await.expect_from("o").text(), whole);
     let after = qcc.endpoint_when("o", "has passed", |o| o["requests"]["passed"] == 1).await;
     assert_eq!(after["failures"], 0);
+}
+
+/// Only its connection's end ends a stream in HTTP/1.0, as gateways in front of this one may speak it: a cut is told
+/// by a reset. An end that is none would pass through them as a whole stream.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cut_stream_in_http_1_0_is_reset_and_a_whole_one_ends() {
+    for (end, is_whole) in [(End::Clean, true), (End::Fin, false), (End::Reset, false)] {
+        let gate = Gate::new("the end");
+        let held = gate.clone();
+        let events = llm::message_events(&["shown"]);
+        let shown = if is_whole { events.len() } else { EVENTS_BEFORE_CONTENT + 1 };
+        let a =
+            Upstream::start(llm::on_post(move |_| Answer::events(&events[..shown]).wait(&held).ending(end)));
+        let (qcc, _) = started(two(&a, &Upstream::healthy()));
+        let body = llm::streamed(llm::message("old")).to_string();
+        let request = raw_request("POST", "/v1/messages", qcc.address(), &[], body.as_bytes());
+        let mut raw = Raw::connect(qcc.address()).await;
+        raw.send(String::from_utf8(request).unwrap().replacen("HTTP/1.1", "HTTP/1.0", 1)).await;
+        assert!(raw.read_until("shown").await);
+        gate.open();
+        let (mut stream, mut rest) = (raw.into_inner(), Vec::new());
+        let ended = within("the end", stream.read_to_end(&mut rest)).await;
+        assert_eq!(
+            ended.map_err(|error| error.kind()).err(),
+            (!is_whole).then_some(ErrorKind::ConnectionReset),
+            "{end:?}"
+        );
+    }
 }

@@ -50,6 +50,16 @@ impl Http2Client {
         self.finish(llm::streamed(llm::message(marker))).await
     }
 
+    /// `HEAD` of this path: its answer, which must have no body.
+    pub async fn head(&self, path: &str) -> Reply {
+        let request = Request::head(format!("http://{}{path}", self.address)).body(Full::default()).unwrap();
+        let mut sender = self.sender.clone();
+        let (head, body) = within("a head", sender.send_request(request)).await.expect("a head").into_parts();
+        let body = within("the end of a body", body.collect()).await.map(|body| body.to_bytes().to_vec());
+        let whole = body.is_ok();
+        Reply { status: head.status.as_u16(), headers: head.headers, body: body.unwrap_or_default(), whole }
+    }
+
     /// Goes on while the test does something else; aborted, its stream is reset.
     pub fn asking_streamed(&self, marker: &str) -> JoinHandle<Reply> {
         let (client, marker) = (self.clone(), marker.to_owned());
