@@ -187,15 +187,10 @@ impl Relay {
         matches!(watch, Some(Watch::Stream(stream)) if stream.has_ended())
     }
 
-    /// The answer is complete, and its connection fails or says nothing more. Where it had announced a length
-    /// that is not reached, there is no clean end for the client: hyper would drop what it has not written yet.
+    /// The answer is complete, and its connection fails or says nothing more.
     fn end_early(&mut self) {
-        let is_short = self.rest.as_ref().is_some_and(|rest| rest.size_hint().lower() > 0);
         self.connection = None;
         self.end();
-        if is_short {
-            self.abort = Abort::AfterFlush;
-        }
     }
 
     /// The upstream's bytes are over: the end of the answer, or not.

@@ -5,13 +5,16 @@
 //! some servers (nginx, by its `gzip_proxied`) compress nothing for a request with a `Via`. A client's own `Via`
 //! passes as it is.
 
+use std::hash::{BuildHasher, RandomState};
 use std::sync::LazyLock;
 
 use hyper::http::header::{HeaderMap, HeaderValue, VIA};
 use memchr::memmem;
 
-/// The pseudonym of this process: a random one, since a host name would tell who is there.
-static PSEUDONYM: LazyLock<String> = LazyLock::new(|| format!("qcc-{:016x}", fastrand::u64(..)));
+/// The pseudonym of this process: a random one, since a host name would tell who is there. It is drawn apart from
+/// all other lots, which a simulation draws again.
+static PSEUDONYM: LazyLock<String> =
+    LazyLock::new(|| format!("qcc-{:016x}", RandomState::new().hash_one(())));
 
 /// Adds this process to those that a request has passed.
 pub(super) fn leave_mark(headers: &mut HeaderMap) {

@@ -1,24 +1,27 @@
 #!/usr/bin/env bash
 # The test of the simulator: each planted fault must be found within SEEDS worlds (200), by a run that fails and not by
-# a build that does, and none is found without one. Works on a copy of the sources. About a minute for each fault.
+# a build that does, and none is found without one. Works on a copy of the sources. About a minute for each fault;
+# ONLY=NAME plants one of them.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 root=$PWD
 copy=$(mktemp -d)
 trap 'rm -rf "$copy"' EXIT
-# Shares what is built of the dependencies.
-export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$root/target}
+# Not the usual one: cargo takes the copy's crates for these, and would keep a planted fault for a build without one.
+export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$root/target}/mutants
 export QCC_SIM_SEEDS=${SEEDS:-200}
 wrong=0
 
 fresh() {
     rm -rf "$copy/tree"
     mkdir "$copy/tree"
-    tar -C "$root" --exclude=./target --exclude=./.git -cf - . | tar -C "$copy/tree" -xf -
+    # With new times (-m), so that nothing built of the fault before is taken for fresh.
+    tar -C "$root" --exclude=./target --exclude=./.git -cf - . | tar -C "$copy/tree" -xmf -
 }
 
 # run NAME EXPECTED [FEATURE]: in the copy.
 run() {
+    [[ -z ${ONLY:-} || $1 == "$ONLY" ]] || return 0
     local name=$1 expected=$2 feature=${3:-} start=$SECONDS log what
     local command=(cargo test --quiet --test simulator)
     [[ -z $feature ]] || command+=(--features "$feature")

@@ -54,7 +54,7 @@ pub struct World {
 /// time limit of the cluster's that would end the exchange all the same.
 const ORPHAN_AFTER: Duration = Duration::from_millis(900);
 /// The least of the cluster's limits on the head of an answer.
-pub const FIRST_BYTE_WITHIN: Duration = Duration::from_millis(1_500);
+pub const FIRST_BYTE_WITHIN: Duration = Duration::from_secs(3);
 /// How long what was on the wire when an endpoint left service may take to be read, besides what the machine is
 /// late.
 const ON_THE_WIRE: Duration = Duration::from_millis(250);

@@ -382,7 +382,7 @@ fn cluster(upstreams: &[Upstream], keys: &[String]) -> Cluster {
         .health("slow_start = '500ms'")
         .timeouts("connect = '1s'")
         .timeouts(&format!("first_byte = '{}ms'", FIRST_BYTE_WITHIN.as_millis()))
-        .timeouts("answer = '2s'")
+        .timeouts("answer = '4s'")
         .timeouts("idle = '1s'")
         // Connections of clients are kept for the next request, however long that takes to come.
         .timeouts("client_header = '10m'");
