@@ -17,6 +17,7 @@ use tracing::debug;
 use super::Proxy;
 use super::framing::{Guarded, HEAD_BYTES_MAX};
 use super::idle::{Activity, Lasting};
+use super::reset::Unfinished;
 use super::rewound::Rewound;
 
 /// How an HTTP/2 connection begins (RFC 9113 §3.4); no HTTP/1 request does.
@@ -31,9 +32,14 @@ const ERRORS_MAX: usize = 100;
 /// How much of each answer is held for a client that does not read, in bytes.
 const UNSENT_BYTES_MAX: usize = 64 * 1024;
 
-/// Serves one connection to its end; from a stop on, to the end of what runs on it.
-pub async fn serve_connection<S>(proxy: Arc<Proxy>, mut stream: S, mut stop: watch::Receiver<bool>)
-where
+/// Serves one connection to its end; from a stop on, to the end of what runs on it. It is `unfinished` as long as its
+/// end would look like that of an answer.
+pub async fn serve_connection<S>(
+    proxy: Arc<Proxy>,
+    mut stream: S,
+    unfinished: Unfinished,
+    mut stop: watch::Receiver<bool>,
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let header_timeout = proxy.cluster.settings().timeouts.client_header;
@@ -80,11 +86,13 @@ where
         let refusals = guarded.refusals();
         let service = service_fn(move |request: Request<Incoming>| {
             let (proxy, refused) = (proxy.clone(), refusals.answer_to(&request));
+            let (unfinished, version) = (unfinished.clone(), request.version());
             async move {
-                Ok::<_, Infallible>(match refused {
+                let answer = match refused {
                     Some(answer) => answer.into_response(request.uri().path()),
                     None => proxy.handle(request).await,
-                })
+                };
+                Ok::<_, Infallible>(answer.map(|body| unfinished.until_end_of(body, version)))
             }
         });
         let connection = http1::Builder::new()

@@ -13,6 +13,7 @@ use tracing::warn;
 use super::Proxy;
 use super::accept::Acceptor;
 use super::connection::serve_connection;
+use super::reset::{ClientStream, Unfinished};
 use super::stalled::Taken;
 
 /// A client that is gone without a word is noticed within a minute: its request would go on to be paid for.
@@ -40,8 +41,10 @@ pub async fn serve(
             Some(_) = connections.join_next() => {}
             ((stream, _), place) = acceptor.next(|| listener.accept()) => {
                 prepare(&stream);
+                let unfinished = Unfinished::default();
+                let stream = ClientStream::new(stream, unfinished.clone());
                 let stream = Taken::within(proxy.cluster.settings().timeouts.idle, stream);
-                let served = serve_connection(proxy.clone(), stream, stop.clone());
+                let served = serve_connection(proxy.clone(), stream, unfinished, stop.clone());
                 connections.spawn(async move {
                     served.await;
                     drop(place);

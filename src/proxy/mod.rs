@@ -21,6 +21,7 @@ mod local;
 mod outgoing;
 mod relay;
 mod request;
+mod reset;
 mod rewound;
 mod stalled;
 mod target;
@@ -30,6 +31,7 @@ pub use connection::serve_connection;
 pub use framing::{Follower, Stop};
 pub use host::check_look;
 pub use listen::serve;
+pub use reset::Unfinished;
 
 use std::sync::Arc;
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use qcc::proxy::{Proxy, serve_connection};
+use qcc::proxy::{Proxy, Unfinished, serve_connection};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -44,7 +44,7 @@ pub struct Door {
 impl Door {
     fn connect(&self) -> Side {
         let (ours, theirs) = connection(CLIENT_LATENCY, 4 * 1024);
-        tokio::spawn(serve_connection(self.proxy.clone(), theirs, self.stop.clone()));
+        tokio::spawn(serve_connection(self.proxy.clone(), theirs, Unfinished::default(), self.stop.clone()));
         ours
     }
 }

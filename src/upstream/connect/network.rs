@@ -197,9 +197,8 @@ mod tests {
 
     #[test]
     fn an_endpoint_out_of_reach_from_here_has_failed_and_a_shortage_here_is_none_of_its_doing() {
-        let unconnected = |whose| {
-            Unconnected::from(race::Unreached { error: io::Error::from(Errno::ADDRNOTAVAIL), whose })
-        };
+        let unconnected =
+            |whose| Unconnected::from(race::Unreached { error: io::Error::from(Errno::ADDRNOTAVAIL), whose });
         assert!(matches!(unconnected(Whose::NoWayFromHere), Unconnected::Refused(_)));
         assert!(matches!(unconnected(Whose::Theirs), Unconnected::Refused(_)));
         assert!(matches!(unconnected(Whose::Ours), Unconnected::Local(_)));
