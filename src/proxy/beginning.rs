@@ -97,7 +97,11 @@ pub(super) async fn begin_whole(held: &mut Held, call: Call, patience: Duration)
     // None of the calls that any endpoint serves is answered with nothing.
     let is_empty = held.ends_by_close() && held.prefix_bytes() == 0 && call.is_at_home_anywhere();
     if held.lacks_end() || is_empty {
-        return Err(without_content(held, "200 with a body that ended within the answer"));
+        let (judgement, text, was_lost) =
+            without_content(held, "200 with a body that ended within the answer");
+        // Where nothing came, nothing shows that it was cut.
+        let judgement = if is_empty { judgement.of_call(call) } else { judgement };
+        return Err((judgement, text, was_lost));
     }
     if !call.speaks_for_health() {
         return Ok(());

@@ -196,6 +196,7 @@ async fn while_a_connection_is_made_leaving_ends_the_attempt() {
 async fn while_it_sends_its_body_or_waits_for_an_endpoint_leaving_sends_nothing() {
     let a = Upstream::healthy();
     let qcc = Qcc::start(&one(&a));
+    let files_at_start = descriptors(qcc.pid());
     for way in [Way::Fin, Way::Rst] {
         let stream = within("a connection", TcpStream::connect(qcc.address())).await.unwrap();
         if way == Way::Rst {
@@ -208,6 +209,7 @@ async fn while_it_sends_its_body_or_waits_for_an_endpoint_leaving_sends_nothing(
         drop(raw);
     }
     qcc.command("drain", "a");
+    eventually("the two and the command are let go", || descriptors(qcc.pid()) <= files_at_start).await;
     let files_before = descriptors(qcc.pid());
     for way in WAYS {
         let asking = Asking::of(&qcc, way, &llm::message("waiting")).await;

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::protocols::{Mode, Protocol};
 use super::rig::{Rig, session_headers};
-use super::support::{Answer, Client, End, Gate, Recorded, exchange, llm};
+use super::support::{Answer, Client, End, Gate, Recorded, Step, exchange, llm};
 
 const COUNT: &str = "/v1/messages/count_tokens";
 
@@ -128,4 +128,16 @@ async fn a_lost_count_is_a_failure_of_the_transport_and_may_always_be_repeated()
         let after = rig.settled("a", 1).await;
         assert_eq!((&after["requests"]["failed"], &after["cause"]), (&1.into(), &Value::from("network")));
     }
+}
+
+/// Whether it is a cut or an endpoint that can't count does not show; Claude Code counts 26 times at once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_count_that_ends_with_its_connection_and_is_empty_moves_on_and_says_nothing_of_health() {
+    let empty = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\n\r\n";
+    let rig = rig(move |_| Answer::wire([Step::Bytes(empty.to_vec()), Step::End(End::Fin)]));
+    rig.b.set(llm::healthy);
+    count(Client::of(&rig.qcc)).await.expect_from("b");
+    let after = rig.settled("a", 1).await;
+    assert_eq!((&after["state"], &after["requests"]["neutral"]), (&"healthy".into(), &1.into()), "{after:#}");
+    assert_eq!(rig.ask("as ever", Mode::Whole).await.head.header("x-qcc-endpoint"), Some("a"));
 }

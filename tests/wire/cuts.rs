@@ -3,11 +3,13 @@
 
 use std::sync::{Arc, Mutex};
 
+use tokio::io::AsyncReadExt;
+
 use super::protocols::{ALL, Mode, Protocol};
 use super::rig::{OF_B, Rig};
-use super::support::client::{BodyEnd, RawReply};
+use super::support::client::{BodyEnd, RawReply, raw_request};
 use super::support::http::chunk;
-use super::support::{Answer, End, Gate, Recorded, Step};
+use super::support::{Answer, End, Gate, Raw, Recorded, Step, within};
 
 /// How the body of a stream is delimited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -280,4 +282,34 @@ async fn a_stream_that_announced_more_than_came_is_whole_with_its_last_event() {
     }
     let after = rig.settled("a", TIMES as u64).await;
     assert_eq!((&after["requests"]["passed"], &after["state"]), (&TIMES.into(), &"healthy".into()));
+}
+
+/// To HTTP/1.0 the end of the connection is the end of the answer (nginx asks so unless told otherwise), so a cut one
+/// ends in a reset.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_cut_does_not_look_whole_to_a_client_that_knows_no_chunks() {
+    let protocol = Protocol::Messages;
+    let (streamed, whole) = (Mode::Streamed, Mode::Whole);
+    for (mode, is_cut) in [(streamed, true), (streamed, false), (whole, true), (whole, false)] {
+        let body = protocol.well_body(mode, "of-a");
+        let kind = if mode == streamed { "text/event-stream" } else { "application/json" };
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\ntransfer-encoding: chunked\r\n\r\n");
+        let mut wire = [head.as_bytes(), &chunk(&body[..body.len() - usize::from(is_cut)])].concat();
+        if !is_cut {
+            wire.extend_from_slice(b"0\r\n\r\n");
+        }
+        let posts = move |_: &Recorded| Answer::wire([Step::Bytes(wire.clone()), Step::End(End::Fin)]);
+        let rig = Rig::start(protocol, posts, |cluster| cluster);
+        let asked = protocol.request("old", mode).to_string();
+        let headers = ["content-type: application/json", "x-api-key: client-key"];
+        let request = raw_request("POST", protocol.path(), rig.qcc.address(), &headers, asked.as_bytes());
+        let request = String::from_utf8(request).unwrap().replacen(" HTTP/1.1", " HTTP/1.0", 1);
+        let mut raw = Raw::connect(rig.qcc.address()).await;
+        raw.send(request.into_bytes()).await;
+        let mut answer = Vec::new();
+        let end = within("an end", raw.into_inner().read_to_end(&mut answer)).await;
+        let text = String::from_utf8_lossy(&answer);
+        assert_eq!(end.is_err(), is_cut, "{mode:?}: {end:?}, {text}");
+        assert!(is_cut || answer.ends_with(&body), "{mode:?}: {text}");
+    }
 }

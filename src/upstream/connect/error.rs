@@ -8,7 +8,7 @@ use std::{fmt, io};
 pub enum ConnectError {
     /// The name does not resolve.
     Lookup(io::Error),
-    /// No address took the connection.
+    /// No address took the connection, or there is no way from here to any.
     Refused(io::Error),
     /// The proxy of the configuration did not help.
     Proxy {
@@ -23,8 +23,7 @@ pub enum ConnectError {
     Handshake(hyper::Error),
     /// It took longer than the connect timeout.
     TimedOut(Duration),
-    /// This machine can't open one: descriptors, ports or memory are used up, or it is forbidden. It says
-    /// nothing of the endpoint.
+    /// This machine can't open one: descriptors, ports or memory are used up. It says nothing of the endpoint.
     Local(io::Error),
 }
 

@@ -41,10 +41,19 @@ pub type Connecting<'a> = Pin<Box<dyn Future<Output = Result<Socket, Unconnected
 pub enum Unconnected {
     /// The name does not resolve.
     Lookup(io::Error),
-    /// No address took the connection.
+    /// No address took the connection, or there is no way from here to any.
     Refused(io::Error),
-    /// This machine can't open one: descriptors, ports or memory are used up, or it is forbidden.
+    /// This machine can't open one: descriptors, ports or memory are used up.
     Local(io::Error),
+}
+
+impl From<race::Unreached> for Unconnected {
+    fn from(race::Unreached { error, whose }: race::Unreached) -> Self {
+        match whose {
+            Whose::Ours => Self::Local(error),
+            Whose::Theirs | Whose::NoWayFromHere => Self::Refused(error),
+        }
+    }
 }
 
 /// The bytes of a connection as the network carries them.
@@ -95,16 +104,12 @@ impl Network for Tcp {
             let place = Place::take().ok_or_else(|| Unconnected::Local(Errno::MFILE.into()))?;
             let addresses = match tokio::net::lookup_host((host, port)).await {
                 Ok(addresses) => addresses,
-                Err(error) if Whose::of_lookup(&error) != Whose::Theirs => {
+                Err(error) if Whose::of_lookup(&error) == Whose::Ours => {
                     return Err(Unconnected::Local(error));
                 }
                 Err(error) => return Err(Unconnected::Lookup(error)),
             };
-            let tcp = match race::connect(addresses.collect()).await {
-                Ok(tcp) => tcp,
-                Err(error) if Whose::of(&error) != Whose::Theirs => return Err(Unconnected::Local(error)),
-                Err(error) => return Err(Unconnected::Refused(error)),
-            };
+            let tcp = race::connect(addresses.collect()).await?;
             prepare(&tcp).map_err(Unconnected::Refused)?;
             Ok(Socket::Tcp(TcpConnection { tcp, _place: place }))
         })
@@ -183,5 +188,19 @@ impl AsyncWrite for Socket {
             Self::Tcp(TcpConnection { tcp, .. }) => Pin::new(tcp).poll_shutdown(cx),
             Self::Other(transport) => Pin::new(transport).poll_shutdown(cx),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_endpoint_out_of_reach_from_here_has_failed_and_a_shortage_here_is_none_of_its_doing() {
+        let unconnected =
+            |whose| Unconnected::from(race::Unreached { error: io::Error::from(Errno::ADDRNOTAVAIL), whose });
+        assert!(matches!(unconnected(Whose::NoWayFromHere), Unconnected::Refused(_)));
+        assert!(matches!(unconnected(Whose::Theirs), Unconnected::Refused(_)));
+        assert!(matches!(unconnected(Whose::Ours), Unconnected::Local(_)));
     }
 }

@@ -13,30 +13,42 @@ use super::local::Whose;
 /// How long an address has before the next one is tried beside it (RFC 8305 §5).
 const STAGGER: Duration = Duration::from_millis(250);
 
+/// Why no address took the connection.
+#[derive(Debug)]
+pub(super) struct Unreached {
+    pub error: io::Error,
+    pub whose: Whose,
+}
+
 /// The first connection that comes about. The addresses are tried in their order, the families in turn: the
 /// next one after 250 ms, or at once when one has failed. Those that lose are closed. Of several errors it is the
 /// last one that tells most, see [`Whose`].
-pub(super) async fn connect(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
+pub(super) async fn connect(addresses: Vec<SocketAddr>) -> Result<TcpStream, Unreached> {
     let mut waiting = families_in_turn(addresses).into_iter();
     let mut running = JoinSet::new();
-    let mut last = io::Error::new(io::ErrorKind::NotFound, "the host name has no address");
-    let mut failed = false;
+    let none = io::Error::new(io::ErrorKind::NotFound, "the host name has no address");
+    let mut last = Unreached { error: none, whose: Whose::NoWayFromHere };
     loop {
         match waiting.next() {
-            Some(address) => drop(running.spawn(TcpStream::connect(address))),
+            Some(address) => drop(running.spawn(connect_to(address))),
             None if running.is_empty() => return Err(last),
             None => {}
         }
         tokio::select! {
             Some(done) = running.join_next() => match done {
                 Ok(Ok(tcp)) => return Ok(tcp),
-                Ok(Err(error)) if failed && Whose::of(&error) < Whose::of(&last) => {}
-                Ok(Err(error)) => (last, failed) = (error, true),
-                Err(error) => last = io::Error::other(error),
+                Ok(Err(why)) if why.whose < last.whose => {}
+                Ok(Err(why)) => last = why,
+                Err(error) => last.error = io::Error::other(error),
             },
             () = sleep(STAGGER), if waiting.len() > 0 => {}
         }
     }
+}
+
+async fn connect_to(address: SocketAddr) -> Result<TcpStream, Unreached> {
+    let connected = TcpStream::connect(address).await;
+    connected.map_err(|error| Unreached { whose: Whose::of(&error, address), error })
 }
 
 /// The resolver's order (RFC 6724) within each family; the family of its first address begins (RFC 8305 §4).
@@ -82,8 +94,8 @@ mod tests {
             gone.local_addr().unwrap()
         };
         assert_eq!(connect(vec![closed, open]).await.unwrap().peer_addr().unwrap(), open);
-        assert_eq!(connect(vec![closed]).await.unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
-        assert_eq!(connect(Vec::new()).await.unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert_eq!(connect(vec![closed]).await.unwrap_err().error.kind(), io::ErrorKind::ConnectionRefused);
+        assert_eq!(connect(Vec::new()).await.unwrap_err().error.kind(), io::ErrorKind::NotFound);
     }
 
     #[tokio::test]
