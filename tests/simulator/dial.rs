@@ -25,7 +25,7 @@ impl Network for World {
                 let place = state.place_of_host(host)?;
                 let unreachable = state.places[place].mood.unreachable();
                 state.trace(format_args!("dial {host} {unreachable:?}"));
-                if unreachable.is_some() {
+                if !matches!(unreachable, None | Some(Unreachable::ShortHere)) {
                     state.note_failing_dial(place);
                 }
                 state.look();
@@ -46,6 +46,10 @@ impl Network for World {
                     return Err(Unconnected::Refused(io::ErrorKind::ConnectionRefused.into()));
                 }
                 Some(Unreachable::Silent) => pending().await,
+                Some(Unreachable::ShortHere) => {
+                    // EMFILE
+                    return Err(Unconnected::Local(io::Error::from_raw_os_error(24)));
+                }
             }
             let (ours, theirs) = connection(latency, 64 * 1024);
             let exchange = Arc::new(AtomicUsize::new(NONE));

@@ -348,6 +348,7 @@ impl State {
             let lost = exchanges.iter().any(|&number| !self.ledger.exchanges[number].is_answered);
             let is_allowed = match (code, status) {
                 ("no_endpoint", 403 | 529) => true,
+                ("no_connection", 529) => true,
                 ("upstream_lost", 502) => lost,
                 _ => false,
             };

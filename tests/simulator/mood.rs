@@ -23,6 +23,8 @@ pub enum Unreachable {
     NoName,
     Refused,
     Silent,
+    /// This machine has no descriptor left, which says nothing of the endpoint.
+    ShortHere,
 }
 
 /// What becomes of one request.
@@ -75,14 +77,15 @@ pub enum When {
 
 impl Mood {
     pub fn draw(dice: &mut Rng) -> Self {
-        match dice.u8(..20) {
+        match dice.u8(..21) {
             0..=5 => Self::Good,
             6..=9 => Self::Always(Plan::draw(dice)),
             10..=14 => Self::Flaky(dice.u8(10..90), Plan::draw(dice)),
             15..=16 => Self::Mixed,
             17 => Self::Away(Unreachable::NoName),
             18 => Self::Away(Unreachable::Refused),
-            _ => Self::Away(Unreachable::Silent),
+            19 => Self::Away(Unreachable::Silent),
+            _ => Self::Away(Unreachable::ShortHere),
         }
     }
 

@@ -94,4 +94,9 @@ plant "last resorts without a pause" \
 plant "a kept connection is not looked at" \
     src/upstream/wire.rs 'if history == History::Kept && stream.pending() != Pending::Nothing' \
     'if history == History::Kept && stream.pending() == Pending::Bytes && stream.pending() == Pending::Nothing'
+plant "a trial that was never sent is kept" \
+    src/cluster/attempt.rs 'None if self.ticket.is_trial() => {' 'None if self.ticket.is_trial() && self.begun => {'
+plant "what is lost on a kept connection is sent there again" \
+    src/upstream/http1.rs 'Err(error) if !self.gate.wrote() => {' \
+    'Err(error) if !self.gate.wrote() || history == History::Kept => {'
 exit "$wrong"

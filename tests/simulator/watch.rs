@@ -163,6 +163,11 @@ impl State {
                 wrong.extend(seen.claim(&before, &word, now));
             }
         }
+        // Only requests make such trials, and one that is not under way any more has given its own back.
+        let has_holder = endpoint.vitals.in_flight() > 0 || !endpoint.is_per_request();
+        if word.trial && before.trial && !has_holder {
+            wrong.push("S10: its trial has no holder".to_owned());
+        }
         let word = seen.word;
         if !self.is_over
             && seen.is_listed
