@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::kinds::{Kind, Scene};
 use super::rig::{Billing, Rig};
 use super::support::client::{BodyEnd, RawReply};
+use super::support::eventually;
 use super::support::faults::{Act, Delimited};
 
 /// So many answers are cut at once; failures in a row stay below the threshold.
@@ -111,6 +112,11 @@ impl Cut<'_> {
         let reply = rig.ask(self.scene.kind, &self.id).await;
         let came = self.came(&reply);
         let what = self.what();
+        // A whole answer may be here before its connection's end is: the next request would go out on it.
+        eventually("its connection has ended", || {
+            rig.a.taken(&self.id).iter().all(|taken| taken.connection.end().is_some())
+        })
+        .await;
         assert!(self.expected().contains(&came), "{came:?}, not {:?}: {what}", self.expected());
         assert_eq!(rig.a.accepted(&self.id), 1, "{what}");
         assert_eq!(rig.b.accepted(&self.id), usize::from(came == Came::Moved), "{what}");

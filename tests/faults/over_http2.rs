@@ -14,7 +14,7 @@ use super::support::client::{BodyEnd, raw_request};
 use super::support::faults::Faulty;
 use super::support::proxy::Home;
 use super::support::tls::{TlsServer, authority_pem};
-use super::support::{Cluster, Endpoint, Qcc, Raw};
+use super::support::{Cluster, Endpoint, Qcc, Raw, eventually};
 
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
@@ -64,6 +64,8 @@ struct Orders {
     /// With how many bytes of its frames the next answer ends, and how.
     next: Mutex<Option<(usize, End)>>,
     accepted: AtomicUsize,
+    /// Connections that were cut or closed.
+    closed: AtomicUsize,
 }
 
 async fn serve(mut tls: TlsStream<TcpStream>, orders: Arc<Orders>) -> Option<()> {
@@ -137,7 +139,10 @@ impl Rig {
         let serving = orders.clone();
         let server = TlsServer::start(&["h2"], move |tls, _| {
             let serving = serving.clone();
-            async move { serve(tls, serving).await.unwrap_or_default() }
+            async move {
+                serve(tls, serving.clone()).await.unwrap_or_default();
+                serving.closed.fetch_add(1, Ordering::SeqCst);
+            }
         });
         let b = Faulty::start(well(super::rig::KINDS, "b"));
         let endpoints = [Endpoint::at("a", &server.url()), Endpoint::at("b", &b.url())];
@@ -173,10 +178,16 @@ impl Rig {
         let what =
             format!("{kind:?} {end:?} at {at} of frames that end at {boundaries:?}, {:?}", self.billing);
         let before = self.orders.accepted.load(Ordering::SeqCst);
+        let closed_before = self.orders.closed.load(Ordering::SeqCst);
         let order = if kind.is_streamed() { at + STREAMED } else { at };
         *self.orders.next.lock().unwrap() = Some((order, end));
         let id = format!("cut-{number}");
         let reply = self.ask(kind, &id).await;
+        // A whole answer may be here before its connection's end is: the next request would go out on it.
+        if !matches!(end, End::ResetStream(_)) {
+            let is_closed = || self.orders.closed.load(Ordering::SeqCst) > closed_before;
+            eventually("its connection has ended", is_closed).await;
+        }
         let header = |name| reply.head.header(name);
         // Content comes with the second event of a stream, and a whole answer is seen to be one by its first piece.
         let committed = if kind.is_streamed() { boundaries[2] } else { boundaries[1] };
