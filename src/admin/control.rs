@@ -84,6 +84,8 @@ where
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
+        // Places are few, and a browser keeps several connections that it may not use again.
+        .keep_alive(false)
         .header_read_timeout(HEADER_WITHIN)
         .serve_connection(TokioIo::new(Taken::within(TAKEN_WITHIN, stream)), service);
     let mut connection = pin!(connection);
