@@ -21,6 +21,7 @@ mod idle;
 mod listen;
 mod local;
 mod outgoing;
+mod passing;
 mod relay;
 mod request;
 mod rewound;

@@ -91,9 +91,6 @@ plant "any 200 passes a chat check" \
 plant "last resorts without a pause" \
     src/cluster/choose.rs 'let passes = endpoint.vitals.last_resort.pass(search.now, LAST_RESORT_EVERY);' \
     'let passes = endpoint.vitals.last_resort.pass(search.now, LAST_RESORT_EVERY) || search.now.0 > 0;'
-plant "a kept connection is not looked at" \
-    src/upstream/wire.rs 'if history == History::Kept && stream.pending() != Pending::Nothing' \
-    'if history == History::Kept && stream.pending() == Pending::Bytes && stream.pending() == Pending::Nothing'
 plant "a trial that was never sent is kept" \
     src/cluster/attempt.rs 'None if self.ticket.is_trial() => {' 'None if self.ticket.is_trial() && self.begun => {'
 plant "what is lost on a kept connection is sent there again" \
