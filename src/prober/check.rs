@@ -20,7 +20,7 @@ use crate::exchange::{
     judge_lost, judge_timeout, judge_unconnected,
 };
 use crate::upstream::{
-    AnswerBody, ConnectError, Connection, Draft, ReplayBody, Returned, SendError, with_causes,
+    AnswerBody, ConnectError, Connection, Draft, ReplayBody, SendError, with_causes,
 };
 
 /// The most of an answer that is read.
@@ -128,12 +128,12 @@ impl Check {
     async fn exchange(&mut self) -> Meaning {
         let code = chat::new_code();
         match self.send(&code).await {
-            Ok((response, connection)) => self.judge(response, connection, &code).await,
+            Ok(response) => self.judge(response, &code).await,
             Err(judged) => Meaning::Judged(judged.0, judged.1),
         }
     }
 
-    async fn send(&mut self, code: &str) -> Result<(Response<AnswerBody>, Returned), (Judgement, String)> {
+    async fn send(&mut self, code: &str) -> Result<Response<AnswerBody>, (Judgement, String)> {
         let endpoint = self.attempt.endpoint().clone();
         let gate = endpoint.admission();
         let unconnected = |error: ConnectError| (judge_unconnected(&error), error.to_string());
@@ -152,7 +152,7 @@ impl Check {
                 Err(SendError::Lost(error)) => {
                     return Err((
                         judge_lost(),
-                        format!("the connection broke before an answer: {}", with_causes(&error)),
+                        format!("the connection broke before an answer: {}", with_causes(&*error)),
                     ));
                 }
                 Err(SendError::Switched) => {
@@ -181,7 +181,7 @@ impl Check {
         connection: Connection,
         endpoint: &Endpoint,
         code: &str,
-    ) -> Result<(Response<AnswerBody>, Returned), SendError> {
+    ) -> Result<Response<AnswerBody>, SendError> {
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         if endpoint.settings.protocol == Protocol::Anthropic {
@@ -201,11 +201,11 @@ impl Check {
                 (Method::POST, chat::target(protocol), ReplayBody::new(vec![Bytes::from(body)]))
             }
         };
-        let draft = Draft { method, target: &target, headers, body };
+        let draft = Draft { method: &method, target: &target, headers: &headers, body };
         connection.send(draft, self.attempt.stamp()).await
     }
 
-    async fn judge(&self, response: Response<AnswerBody>, connection: Returned, code: &str) -> Meaning {
+    async fn judge(&self, response: Response<AnswerBody>, code: &str) -> Meaning {
         let (parts, body) = response.into_parts();
         let status = parts.status;
         let now = self.attempt.cluster().clock.shown_now();
@@ -220,7 +220,6 @@ impl Check {
             Ok(body) => body.to_bytes(),
             Err(error) => return Meaning::Judged(judge_lost(), format!("the answer broke off: {error}")),
         };
-        connection.give_back();
         if head.judge() != ByHead::Success {
             let error = ErrorText::of(&body);
             let line = error.as_ref().map_or_else(String::new, |error| format!(" {}", error.line()));

@@ -19,7 +19,7 @@ use crate::exchange::{
     ByHead, Call, Cooling, Head, Judgement, Repeat, WORDS_WITHIN, apply_cooldown, failed_connect, judge_lost,
     judge_timeout,
 };
-use crate::upstream::{AnswerBody, ConnectError, Connection, Draft, Returned, SendError, with_causes};
+use crate::upstream::{AnswerBody, ConnectError, Connection, Draft, SendError, with_causes};
 
 /// How often a request that an endpoint did not get is sent there, in all. Where even a connection of its own
 /// does not take it, the endpoint doesn't.
@@ -53,8 +53,8 @@ pub(super) async fn exchange(
 ) -> Exchanged {
     let endpoint = attempt.endpoint().clone();
     let stopwatch = Stopwatch::start();
-    let (response, connection) = match send(&mut attempt, incomer, settings).await {
-        Sent::Answer(response, connection) => (response, connection),
+    let response = match send(&mut attempt, incomer, settings).await {
+        Sent::Answer(response) => response,
         Sent::Refused => {
             attempt.retract();
             return Exchanged::NotSent;
@@ -71,7 +71,7 @@ pub(super) async fn exchange(
             return if may_repeat { Exchanged::LostOnce } else { Exchanged::Lost };
         }
     };
-    let mut held = Held::new(response, connection, endpoint.name());
+    let mut held = Held::new(response, endpoint.name());
     let now = attempt.cluster().clock.shown_now();
     let by_head = head_of(&held, incomer.call, now).judge();
     match by_head {
@@ -100,7 +100,7 @@ fn head_of(held: &Held, call: Call, now: Timestamp) -> Head<'_> {
 }
 
 enum Sent {
-    Answer(Response<AnswerBody>, Returned),
+    Answer(Response<AnswerBody>),
     Refused,
     Unreachable(String),
     NoConnection(String),
@@ -133,7 +133,7 @@ async fn send(attempt: &mut Attempt, incomer: &Incomer, settings: &ClusterSettin
         attempt.begin();
         sends += 1;
         match send_on(connection, attempt, incomer, incomer.patience(settings)).await {
-            Ok((response, returned)) => return Sent::Answer(response, returned),
+            Ok(response) => return Sent::Answer(response),
             Err(None) => {
                 let text = format!("no answer within {:?}", incomer.patience(settings));
                 return Sent::Broken(judge_timeout(), text);
@@ -145,7 +145,7 @@ async fn send(attempt: &mut Attempt, incomer: &Incomer, settings: &ClusterSettin
             }
             Err(Some(SendError::Unsent(why))) => return Sent::NoConnection(why.to_string()),
             Err(Some(SendError::Lost(error))) => {
-                let text = format!("the connection broke before an answer: {}", with_causes(&error));
+                let text = format!("the connection broke before an answer: {}", with_causes(&*error));
                 return Sent::Broken(judge_lost(), text);
             }
             Err(Some(SendError::Switched)) => {
@@ -161,11 +161,11 @@ async fn send_on(
     attempt: &Attempt,
     incomer: &Incomer,
     patience: Duration,
-) -> Result<(Response<AnswerBody>, Returned), Option<SendError>> {
+) -> Result<Response<AnswerBody>, Option<SendError>> {
     let Incomer { method, target, headers, .. } = incomer;
     let endpoint = attempt.endpoint();
     let body = incomer.body_for(&endpoint.settings);
-    let draft = Draft { method: method.clone(), target, headers: headers.clone(), body };
+    let draft = Draft { method, target, headers, body };
     match timeout(patience, connection.send(draft, attempt.stamp())).await {
         Ok(sent) => sent.map_err(Some),
         Err(_) => Err(None),

@@ -15,7 +15,7 @@ use memchr::memmem;
 use tokio::time::timeout;
 
 use crate::exchange::{Beginning, DocumentWatch, ErrorText, INSPECTED_BYTES_MAX};
-use crate::upstream::{AnswerBody, BodyError, Returned, strip_hop_by_hop};
+use crate::upstream::{AnswerBody, BodyError, strip_hop_by_hop};
 
 /// The head of an answer, what came of its body, and the rest to come.
 pub struct Held {
@@ -23,7 +23,6 @@ pub struct Held {
     pub(super) prefix: VecDeque<Bytes>,
     prefix_bytes: usize,
     pub(super) rest: Option<AnswerBody>,
-    pub(super) connection: Option<Returned>,
     /// Whether the body broke off in what was read of it: what there is must not look whole.
     pub(super) is_cut: bool,
     ends_by_close: bool,
@@ -34,7 +33,7 @@ pub struct Held {
 
 impl Held {
     /// An answer of which only the head has been read.
-    pub fn new(response: Response<AnswerBody>, connection: Returned, endpoint: &str) -> Self {
+    pub fn new(response: Response<AnswerBody>, endpoint: &str) -> Self {
         let (parts, body) = response.into_parts();
         let ends_by_close = body.ends_by_close();
         let mut held = Self {
@@ -42,7 +41,6 @@ impl Held {
             prefix: VecDeque::new(),
             prefix_bytes: 0,
             rest: Some(body),
-            connection: Some(connection),
             is_cut: false,
             ends_by_close,
             document: None,
@@ -110,7 +108,7 @@ impl Held {
                     return Err(error);
                 }
                 None => {
-                    self.end();
+                    self.rest = None;
                     break;
                 }
             };
@@ -128,19 +126,14 @@ impl Held {
 
     /// Lets go of what is left: what there is goes to the client, and no end.
     pub fn cut_off(&mut self) {
-        (self.rest, self.connection, self.is_cut) = (None, None, true);
+        (self.rest, self.is_cut) = (None, true);
     }
 
     fn end_if_over(&mut self) {
         // Only a body of announced length tells that it is over before it is asked for more.
         if self.rest.as_ref().is_some_and(Body::is_end_stream) {
-            self.end();
+            self.rest = None;
         }
-    }
-
-    fn end(&mut self) {
-        self.rest = None;
-        self.connection.take().into_iter().for_each(Returned::give_back);
     }
 
     /// How many bytes of the body have been read.

@@ -21,7 +21,7 @@ use crate::exchange::{
     DocumentWatch, Judgement, Progress, StreamWatch, judge_error_after_content, judge_error_event,
     judge_timeout,
 };
-use crate::upstream::{AnswerBody, Returned};
+use crate::upstream::AnswerBody;
 
 /// The answer broke off; the client's connection is to be aborted.
 #[derive(Debug)]
@@ -75,7 +75,6 @@ impl Watched {
 pub struct Relay {
     prefix: VecDeque<Bytes>,
     rest: Option<AnswerBody>,
-    connection: Option<Returned>,
     /// None once the verdict is final, or for an answer whose head was already judged.
     watched: Option<Box<Watched>>,
     document: Option<DocumentWatch>,
@@ -94,9 +93,9 @@ enum Abort {
 impl Relay {
     /// The rest of an answer. `idle` is the longest silence between two of its bytes.
     pub fn new(held: Held, watched: Option<Box<Watched>>, idle: Duration) -> Self {
-        let Held { prefix, rest, connection, is_cut, document, .. } = held;
+        let Held { prefix, rest, is_cut, document, .. } = held;
         let idle = Idle::new(idle);
-        let mut relay = Self { prefix, rest, connection, watched, document, idle, abort: Abort::No };
+        let mut relay = Self { prefix, rest, watched, document, idle, abort: Abort::No };
         if is_cut {
             relay.break_off("the answer broke off");
         } else if relay.rest.is_none() {
@@ -137,7 +136,7 @@ impl Relay {
                 Poll::Ready(Some(Ok(bytes)))
             }
             Poll::Ready(Some(Err(_))) if self.is_complete() => {
-                self.end_early();
+                self.end();
                 self.poll_next(cx)
             }
             Poll::Ready(Some(Err(error))) => {
@@ -152,7 +151,7 @@ impl Relay {
                 let content_by = self.watched.as_ref().and_then(|watched| watched.content_by);
                 ready!(self.idle.poll(cx, content_by));
                 match content_by {
-                    None if self.is_complete() => self.end_early(),
+                    None if self.is_complete() => self.end(),
                     Some(_) => self.fail(judge_timeout().at_its_end(), "no content within first_byte"),
                     None => self.break_off(&format!("the answer fell silent for {:?}", self.idle.limit)),
                 }
@@ -187,12 +186,6 @@ impl Relay {
         matches!(watch, Some(Watch::Stream(stream)) if stream.has_ended())
     }
 
-    /// The answer is complete, and its connection fails or says nothing more.
-    fn end_early(&mut self) {
-        self.connection = None;
-        self.end();
-    }
-
     /// The upstream's bytes are over: the end of the answer, or not.
     fn end(&mut self) {
         self.rest = None;
@@ -201,7 +194,6 @@ impl Relay {
             Some(Watch::Stream(stream)) => stream.ends_here(),
             Some(Watch::Whole) | None => true,
         };
-        self.connection.take().into_iter().for_each(Returned::give_back);
         if !is_complete {
             return self.break_off("the stream ended without its last event");
         }
@@ -221,7 +213,6 @@ impl Relay {
 
     fn fail(&mut self, judgement: Judgement, text: &str) {
         self.rest = None;
-        self.connection = None;
         self.abort = Abort::AfterFlush;
         if let Some(watched) = &mut self.watched.take() {
             super::exchange::settle(&mut watched.attempt, &judgement, Some(text.to_owned()));

@@ -2,12 +2,13 @@
 
 use std::convert::Infallible;
 use std::fmt;
+use std::io::IoSlice;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use hyper::body::{Body, Frame, SizeHint};
 use qcc_fsm::Stamp;
 
@@ -18,14 +19,16 @@ use super::wire::Admission;
 pub struct ReplayBody {
     chunks: Arc<[Bytes]>,
     next: usize,
-    left_bytes: u64,
+    /// How much of the next chunk is out already.
+    out_bytes: usize,
+    left_bytes: usize,
 }
 
 impl ReplayBody {
     /// A body of these chunks.
     pub fn new(chunks: Vec<Bytes>) -> Self {
-        let left_bytes = chunks.iter().map(|chunk| chunk.len() as u64).sum();
-        Self { chunks: chunks.into(), next: 0, left_bytes }
+        let left_bytes = chunks.iter().map(Bytes::len).sum();
+        Self { chunks: chunks.into(), next: 0, out_bytes: 0, left_bytes }
     }
 
     /// All bytes in one slice: the chunk itself where there is one only.
@@ -38,6 +41,35 @@ impl ReplayBody {
     }
 }
 
+impl Buf for ReplayBody {
+    fn remaining(&self) -> usize {
+        self.left_bytes
+    }
+
+    fn chunk(&self) -> &[u8] {
+        self.chunks.get(self.next).map_or(&[], |chunk| &chunk[self.out_bytes..])
+    }
+
+    fn chunks_vectored<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+        let after = self.chunks.get(self.next + 1..).unwrap_or_default().iter().map(Bytes::as_ref);
+        let pieces = [self.chunk()].into_iter().chain(after).filter(|piece| !piece.is_empty());
+        slices.iter_mut().zip(pieces).map(|(slice, piece)| *slice = IoSlice::new(piece)).count()
+    }
+
+    fn advance(&mut self, mut bytes: usize) {
+        self.left_bytes -= bytes;
+        while let Some(chunk) = self.chunks.get(self.next) {
+            let rest = chunk.len() - self.out_bytes;
+            if bytes < rest {
+                self.out_bytes += bytes;
+                return;
+            }
+            bytes -= rest;
+            (self.next, self.out_bytes) = (self.next + 1, 0);
+        }
+    }
+}
+
 impl Body for ReplayBody {
     type Data = Bytes;
     type Error = Infallible;
@@ -46,9 +78,9 @@ impl Body for ReplayBody {
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let Some(chunk) = self.chunks.get(self.next).cloned() else { return Poll::Ready(None) };
-        self.next += 1;
-        self.left_bytes -= chunk.len() as u64;
+        let Some(chunk) = self.chunks.get(self.next) else { return Poll::Ready(None) };
+        let chunk = chunk.slice(self.out_bytes..);
+        self.advance(chunk.len());
         Poll::Ready(Some(Ok(Frame::data(chunk))))
     }
 
@@ -57,7 +89,7 @@ impl Body for ReplayBody {
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.left_bytes)
+        SizeHint::with_exact(self.left_bytes as u64)
     }
 }
 

@@ -1,5 +1,6 @@
 //! An exchange over one connection, whichever HTTP it speaks.
 
+use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
 
@@ -7,7 +8,6 @@ use hyper::Response;
 use qcc_fsm::Stamp;
 
 use super::answer::{AnswerBody, with_causes};
-use super::connect::Application;
 use super::head::Draft;
 use super::http1::Http1;
 use super::http2::Place;
@@ -26,9 +26,6 @@ enum Kind {
     Http2(Place),
 }
 
-/// A connection that comes back to the pool once its answer has been read to the end.
-pub struct Returned(Connection);
-
 /// Why there is no answer.
 #[derive(Debug)]
 pub enum SendError {
@@ -37,7 +34,7 @@ pub enum SendError {
     /// The upstream has not got it: it may be sent to the same endpoint once more.
     Unsent(Unsent),
     /// It broke after something was written: the upstream may have taken the request.
-    Lost(hyper::Error),
+    Lost(Box<dyn Error + Send + Sync>),
     /// It was answered with a change to another protocol, which nobody had asked for (RFC 9110 §15.2.2).
     Switched,
 }
@@ -45,10 +42,10 @@ pub enum SendError {
 /// Why it is known that the upstream has not got a request.
 #[derive(Debug)]
 pub enum Unsent {
-    /// The connection was kept, and was closed before anything was written.
-    Stale(hyper::Error),
-    /// The connection was new, and was closed before anything was written.
-    Closed(hyper::Error),
+    /// The connection was kept, and the upstream had closed it.
+    Stale,
+    /// The connection was new, and the upstream closed it before anything was written.
+    Closed,
     /// The connection ended as the request was handed to it, and has not taken it up.
     NotTakenUp,
     /// The upstream refused the stream before it looked at it.
@@ -61,8 +58,8 @@ impl Unsent {
     /// Whether another connection to the same endpoint may do better.
     pub fn is_of_connection(&self) -> bool {
         match self {
-            Self::Stale(_) | Self::NotTakenUp | Self::Declined(_) => true,
-            Self::Closed(_) | Self::ByProxy(_) => false,
+            Self::Stale | Self::NotTakenUp | Self::Declined(_) => true,
+            Self::Closed | Self::ByProxy(_) => false,
         }
     }
 }
@@ -70,10 +67,7 @@ impl Unsent {
 impl fmt::Display for Unsent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Stale(error) | Self::Closed(error) => {
-                write!(f, "the connection was closed: {}", with_causes(error))
-            }
-            Self::NotTakenUp => f.write_str("the connection was closed"),
+            Self::Stale | Self::Closed | Self::NotTakenUp => f.write_str("the connection was closed"),
             Self::Declined(error) => write!(f, "the request was not taken: {}", with_causes(error)),
             Self::ByProxy(proxy) => write!(
                 f,
@@ -107,31 +101,23 @@ impl Connection {
         }
     }
 
-    /// Addresses the request to the origin that the connection is of, and sends it, if `stamp` is still current when its first byte is about to be written, and
-    /// waits for the head of the answer. Over HTTP/2 the bytes are those of the body.
+    /// Addresses the request to the origin that the connection is of, and sends it, if `stamp` is still current when
+    /// its first byte is about to be written, and waits for the head of the answer. Over HTTP/2 the bytes are those of
+    /// the body. Whoever does not wait to the end cancels the request.
     ///
     /// # Errors
     /// [`SendError`] says whether anything was sent.
-    pub async fn send(
-        mut self,
-        draft: Draft<'_>,
-        stamp: Stamp,
-    ) -> Result<(Response<AnswerBody>, Returned), SendError> {
-        let request = self.pool.head.request(draft);
-        let (response, application) = match &mut self.kind {
+    pub async fn send(self, draft: Draft<'_>, stamp: Stamp) -> Result<Response<AnswerBody>, SendError> {
+        match self.kind {
             Kind::Http1(connection) => {
-                (connection.send(request, stamp, self.history).await?, Application::Http1)
+                let answer = connection.send(draft, stamp, self.history, &self.pool).await?;
+                Ok(answer.map(AnswerBody::http1))
             }
-            Kind::Http2(place) => (place.send(request, stamp).await?, Application::Http2),
-        };
-        Ok((AnswerBody::of(response, application), Returned(self)))
-    }
-}
-
-impl Returned {
-    /// Gives the connection back. To be called when the answer's body has ended; else drop it and the body,
-    /// which cancels the request.
-    pub fn give_back(self) {
-        self.0.give_back();
+            Kind::Http2(place) => {
+                let request = self.pool.head.request(draft, place.authority());
+                let answer = place.send(request, stamp).await?;
+                Ok(answer.map(|incoming| AnswerBody::http2(incoming, place)))
+            }
+        }
     }
 }

@@ -2,41 +2,14 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use hyper::http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use hyper::http::uri::{Authority, PathAndQuery, Scheme};
+use hyper::http::uri::{Authority, Parts, PathAndQuery, Scheme};
 use hyper::{Method, Request, Uri, Version};
 use zeroize::Zeroizing;
 
 use super::{ReplayBody, via};
 use crate::config::{AuthForm, BASE_URL_BYTES_MAX, BaseUrl, ProxyUrl, Secret};
-
-/// RFC 9110 §7.6.1, with the older names that intermediaries still use. Trailers are never passed on, so that
-/// announcing them would be wrong as well.
-const HOP_BY_HOP: [HeaderName; 9] = [
-    header::CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    header::PROXY_AUTHENTICATE,
-    HeaderName::from_static("proxy-authentication-info"),
-    header::TE,
-    header::TRAILER,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-];
-
-/// What a client sends that is not for the upstream: its credentials, where it came from, and what is
-/// written anew for each exchange.
-const NOT_FORWARDED: [HeaderName; 8] = [
-    header::HOST,
-    header::CONTENT_LENGTH,
-    header::EXPECT,
-    header::COOKIE,
-    header::FORWARDED,
-    header::AUTHORIZATION,
-    X_API_KEY,
-    header::REFERER,
-];
 
 /// The longest target of a client's request that may go up, in bytes. RFC 9112 §3 asks for 8,000 at least, and
 /// servers seldom take more than 16 KiB.
@@ -46,16 +19,19 @@ const URI_BYTES_MAX: usize = u16::MAX as usize - 1;
 // The prefix is a scheme, a host with a port and a path, all bounded by the configuration.
 const _: () = assert!(BASE_URL_BYTES_MAX + TARGET_BYTES_MAX <= URI_BYTES_MAX);
 
+/// Room for what stands in a head beside the target and the headers: the method, the version, the body's length.
+const BESIDE_BYTES_MAX: usize = 128;
+
 const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
 /// What a request says, before the connection that carries it gives it an address and a key.
-pub struct Draft<'t> {
+pub struct Draft<'r> {
     /// Its method.
-    pub method: Method,
+    pub method: &'r Method,
     /// The client's path and query.
-    pub target: &'t PathAndQuery,
+    pub target: &'r PathAndQuery,
     /// The client's headers, as they came.
-    pub headers: HeaderMap,
+    pub headers: &'r HeaderMap,
     /// Its body.
     pub body: ReplayBody,
 }
@@ -80,46 +56,77 @@ impl HeadWriter {
         self.hop.reader.clone()
     }
 
-    /// A request to this endpoint. The target is the endpoint's path prefix and then the draft's, byte for
-    /// byte; the authority comes from the configuration alone; of the headers goes what is neither
-    /// hop-by-hop nor a credential, and the endpoint's key is written last.
-    pub(super) fn request(&self, draft: Draft<'_>) -> Request<ReplayBody> {
-        let Draft { method, target, mut headers, body } = draft;
-        strip_hop_by_hop(&mut headers);
-        for name in &NOT_FORWARDED {
-            headers.remove(name);
+    /// The head of a request to this endpoint over HTTP/1.1. The target is the endpoint's path prefix and then the
+    /// draft's, byte for byte; the headers are those of [`Self::fields`].
+    pub(super) fn bytes(&self, draft: &Draft<'_>) -> Zeroizing<Vec<u8>> {
+        let prefix = &self.hop.target_prefix;
+        let names_and_values = self.fields(draft.headers).map(|(name, value)| name.as_str().len() + value.len());
+        let room = prefix.len() + draft.target.as_str().len() + names_and_values.map(|bytes| bytes + 4).sum::<usize>();
+        // As it never grows, no copy of the key is left behind.
+        let mut head = Zeroizing::new(Vec::with_capacity(room + BESIDE_BYTES_MAX));
+        let mut push = |piece: &[u8]| head.extend_from_slice(piece);
+        push(draft.method.as_str().as_bytes());
+        push(b" ");
+        push(prefix.as_bytes());
+        push(draft.target.as_str().as_bytes());
+        push(b" HTTP/1.1\r\n");
+        for (name, value) in self.fields(draft.headers) {
+            push(name.as_str().as_bytes());
+            push(b": ");
+            push(value.as_bytes());
+            push(b"\r\n");
         }
-        let tracing: Vec<HeaderName> =
-            headers.keys().filter(|name| tells_of_the_way(name)).cloned().collect();
-        for name in &tracing {
-            headers.remove(name);
+        if draft.body.has_remaining() {
+            push(format!("content-length: {}\r\n", draft.body.remaining()).as_bytes());
         }
-        headers.insert(header::HOST, self.host.clone());
-        for (name, value) in &self.credentials {
-            headers.insert(name, value.clone());
-        }
-        if let Some(value) = &self.hop.authorization {
-            headers.insert(header::PROXY_AUTHORIZATION, value.clone());
-        }
-        if self.hop.may_lead_back {
-            via::leave_mark(&mut headers);
-        }
+        push(b"\r\n");
+        head
+    }
 
-        let mut request = Request::new(body);
-        *request.method_mut() = method;
-        *request.uri_mut() = self.target(target);
-        *request.version_mut() = Version::HTTP_11;
+    /// The same request as HTTP/2 has it: the authority beside the path and not among the headers (RFC 9113 §8.3.1).
+    pub(super) fn request(&self, draft: Draft<'_>, authority: &Authority) -> Request<ReplayBody> {
+        let fields = self.fields(draft.headers).filter(|(name, _)| **name != header::HOST);
+        let mut headers = HeaderMap::with_capacity(draft.headers.len() + self.credentials.len());
+        for (name, value) in fields {
+            headers.append(name.clone(), value.clone());
+        }
+        let mut request = Request::new(draft.body);
+        *request.method_mut() = draft.method.clone();
+        *request.uri_mut() = self.target(draft.target, authority);
+        *request.version_mut() = Version::HTTP_2;
         *request.headers_mut() = headers;
         request
     }
 
-    fn target(&self, target: &PathAndQuery) -> Uri {
-        let prefix = self.hop.target_prefix.as_str();
-        if prefix.is_empty() {
-            return Uri::from(target.clone());
-        }
-        // The two were valid apart, a prefix has neither query nor fragment, and both together are short enough.
-        Uri::try_from(format!("{prefix}{target}")).unwrap_or_default()
+    /// The authority comes from the configuration alone; of the client's headers goes what is neither hop-by-hop nor
+    /// a credential; the endpoint's key is written last.
+    fn fields<'a>(
+        &'a self,
+        headers: &'a HeaderMap,
+    ) -> impl Iterator<Item = (&'a HeaderName, &'a HeaderValue)> {
+        let named = named_by_connection(headers);
+        let forwarded = headers.iter().filter(move |(name, _)| is_forwarded(name) && !named.contains(name));
+        let credentials = self.credentials.iter().map(|(name, value)| (name, value));
+        let authorization = self.hop.authorization.iter().map(|value| (&header::PROXY_AUTHORIZATION, value));
+        let mark = if self.hop.may_lead_back { via::mark() } else { None };
+        [(&header::HOST, &self.host)]
+            .into_iter()
+            .chain(forwarded)
+            .chain(credentials)
+            .chain(authorization)
+            .chain(mark.map(|mark| (&header::VIA, mark)))
+    }
+
+    fn target(&self, target: &PathAndQuery, authority: &Authority) -> Uri {
+        let mut parts = Parts::default();
+        parts.scheme = Some(Scheme::HTTPS);
+        parts.authority = Some(authority.clone());
+        parts.path_and_query = match self.hop.target_prefix.as_str() {
+            "" => Some(target.clone()),
+            // The two were valid apart, a prefix has neither query nor fragment, and both together are short enough.
+            prefix => PathAndQuery::try_from(format!("{prefix}{target}")).ok(),
+        };
+        Uri::from_parts(parts).unwrap_or_default()
     }
 }
 
@@ -159,18 +166,6 @@ pub(super) fn proxy_authorization(proxy: &ProxyUrl) -> Option<HeaderValue> {
     proxy.credentials().map(|credentials| sensitive("Basic ", credentials))
 }
 
-/// The same request as HTTP/2 has it: the authority beside the path and not among the headers (RFC 9113 §8.3.1).
-pub(super) fn for_http2<B>(request: Request<B>, authority: &Authority) -> Request<B> {
-    let (mut head, body) = request.into_parts();
-    head.headers.remove(header::HOST);
-    let mut target = head.uri.into_parts();
-    (target.scheme, target.authority) = (Some(Scheme::HTTPS), Some(authority.clone()));
-    // A path and an authority that were valid apart.
-    head.uri = Uri::from_parts(target).unwrap_or_default();
-    head.version = Version::HTTP_2;
-    Request::from_parts(head, body)
-}
-
 /// The headers that carry the key, made once: a request only shares them.
 fn credentials(key: &Secret, auth: AuthForm) -> Vec<(HeaderName, HeaderValue)> {
     let x_api_key = || (X_API_KEY, sensitive("", key));
@@ -182,25 +177,51 @@ fn credentials(key: &Secret, auth: AuthForm) -> Vec<(HeaderName, HeaderValue)> {
     }
 }
 
-/// Drops what concerns one connection only: the known names and what `Connection` names (RFC 9110
-/// §7.6.1). To be called before anything is written, so that a client's `Connection: x-api-key` can't
-/// name our own.
+/// Drops what concerns one connection only (RFC 9110 §7.6.1).
 pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    let named: Vec<HeaderName> = headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|name| name.trim().parse().ok())
-        .collect();
-    for name in named.iter().chain(&HOP_BY_HOP) {
+    let named = named_by_connection(headers);
+    let is_dropped = |name: &&HeaderName| is_hop_by_hop(name) || named.contains(*name);
+    let dropped: Vec<HeaderName> = headers.keys().filter(is_dropped).cloned().collect();
+    for name in dropped {
         headers.remove(name);
     }
 }
 
-fn tells_of_the_way(name: &HeaderName) -> bool {
-    let name = name.as_str();
-    name.starts_with("proxy-") || name.starts_with("x-forwarded-")
+/// The names that `Connection` names, which concern that connection only. They are dropped before ours are written, so
+/// that a client's `Connection: x-api-key` can't name our own.
+fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
+    let values = headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
+    let options = values.flat_map(|value| value.split(',')).map(str::trim);
+    let is_name = |option: &&str| !option.eq_ignore_ascii_case("keep-alive") && !option.eq_ignore_ascii_case("close");
+    options.filter(is_name).filter_map(|name| name.parse().ok()).collect()
+}
+
+/// RFC 9110 §7.6.1, with the older names that intermediaries still use. Trailers are never passed on, so that
+/// announcing them would be wrong as well.
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "connection"
+            | "keep-alive"
+            | "proxy-connection"
+            | "proxy-authenticate"
+            | "proxy-authentication-info"
+            | "te"
+            | "trailer"
+            | "transfer-encoding"
+            | "upgrade"
+    )
+}
+
+/// What of a client's headers is for the upstream: not its credentials, where it came from, and what is written anew for
+/// each exchange.
+fn is_forwarded(name: &HeaderName) -> bool {
+    let is_kept_back = matches!(
+        name.as_str(),
+        "host" | "content-length" | "expect" | "cookie" | "forwarded" | "authorization" | "x-api-key" | "referer"
+    );
+    let tells_of_the_way = name.as_str().starts_with("proxy-") || name.as_str().starts_with("x-forwarded-");
+    !is_kept_back && !tells_of_the_way && !is_hop_by_hop(name)
 }
 
 /// `Debug` of a sensitive value shows nothing of it, and HPACK never puts it into its table (RFC 7541 §7.1.3). Its

@@ -5,7 +5,7 @@
 //! Origin ── pool ─ head          connections kept, and the head of what is sent on them
 //!        ├─ connect              new ones: look-up, race, tunnel, TLS
 //!        └─ connection           one exchange
-//!             ├─ http1 ─ wire    the check before the first byte
+//!             ├─ http1           the check before the first byte
 //!             └─ http2 ─ body    the check before the body
 //! ```
 
@@ -15,14 +15,14 @@ mod body;
 mod connect;
 mod connection;
 mod descriptors;
-mod ending;
 mod head;
 mod http1;
 mod http2;
 mod pool;
+mod slots;
+mod turns;
 #[cfg(test)]
 mod tests;
-mod turns;
 mod via;
 mod wire;
 
@@ -31,7 +31,7 @@ pub use body::ReplayBody;
 pub use connect::{
     ConnectError, Connecting, Egress, Network, Pending, ProxyFault, Socket, Tcp, Transport, Unconnected,
 };
-pub use connection::{Connection, Returned, SendError, Unsent};
+pub use connection::{Connection, SendError, Unsent};
 pub use descriptors::clients_max;
 pub use head::{Draft, TARGET_BYTES_MAX, strip_hop_by_hop};
 pub use via::has_passed_here;
@@ -126,7 +126,7 @@ impl Origin {
     /// # Errors
     /// When no connection comes about within the connect timeout. Nothing was sent then.
     pub async fn connection(&self, gate: &Arc<dyn Admission>) -> Result<Connection, ConnectError> {
-        match self.connections.pool.take().await {
+        match self.connections.pool.take() {
             Some(connection) => Ok(connection),
             None => self.new_connection(gate).await,
         }
@@ -161,14 +161,14 @@ impl Origin {
         shares.store(application == Application::Http2, Ordering::Relaxed);
         match application {
             Application::Http1 => {
-                let connection = Http1::open(stream, gate.clone(), pool.head.reader()).await?;
+                let connection = Http1::new(stream, gate.clone(), pool.head.reader());
                 Ok(Connection::http1(connection, History::New, pool))
             }
             Application::Http2 => {
                 let connection =
                     Http2::open(stream, gate.clone(), self.authority.clone(), turn, places).await?;
                 let place = connection.place_of_opener();
-                pool.share(connection);
+                pool.share(&connection);
                 Ok(Connection::http2(place, History::New, pool))
             }
         }

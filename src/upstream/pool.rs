@@ -1,57 +1,45 @@
-//! Connections kept for the next request.
+//! Connections kept for the next request. Taking one and giving it back is without a lock.
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arc_swap::ArcSwap;
 
 use super::connection::Connection;
 use super::head::HeadWriter;
 use super::http1::Http1;
 use super::http2::Http2;
+use super::slots::Slots;
 use super::wire::History;
-
-/// How many idle HTTP/1.1 connections an endpoint keeps. More are seldom used within the time that they may lie
-/// idle, and descriptors are bounded.
-const IDLE_MAX: usize = 256;
 
 /// The connections of an endpoint.
 pub(super) struct Pool {
     /// What is sent on them is addressed by it.
     pub head: HeadWriter,
-    connections: Mutex<Connections>,
-}
-
-#[derive(Default)]
-struct Connections {
-    /// HTTP/1.1, the most recently used last.
-    idle: VecDeque<Box<Http1>>,
+    /// HTTP/1.1. More than there are slots are seldom used within the time that they may lie idle, and descriptors are
+    /// bounded.
+    idle: Slots<Http1>,
     /// HTTP/2, in use or not. The first ones are filled first, so that the others can be let go.
-    shared: Vec<Arc<Http2>>,
+    shared: ArcSwap<Vec<Arc<Http2>>>,
     /// Requests that took a connection from here.
-    served: u64,
-}
-
-impl Connections {
-    fn pop(&mut self) -> Option<Box<Http1>> {
-        let connection = self.idle.pop_back()?;
-        self.served += 1;
-        Some(connection)
-    }
+    served: AtomicU64,
 }
 
 impl Pool {
     /// With no connection yet.
     pub(super) fn new(head: HeadWriter) -> Self {
-        Self { head, connections: Mutex::default() }
+        Self { head, idle: Slots::default(), shared: ArcSwap::default(), served: AtomicU64::new(0) }
     }
 
     /// A connection for a request.
-    pub(super) async fn take(self: &Arc<Self>) -> Option<Connection> {
+    pub(super) fn take(self: &Arc<Self>) -> Option<Connection> {
         if let Some(connection) = self.take_shared() {
             return Some(connection);
         }
         loop {
-            let mut connection = self.lock().pop()?;
-            if connection.is_fresh() && connection.becomes_ready().await {
+            let mut connection = self.idle.take()?;
+            if connection.is_fresh() {
+                self.count_served();
                 return Some(Connection::http1(connection, History::Kept, self));
             }
         }
@@ -59,68 +47,66 @@ impl Pool {
 
     /// A place on a connection that others use too.
     pub(super) fn take_shared(self: &Arc<Self>) -> Option<Connection> {
-        let mut connections = self.lock();
-        let place =
-            connections.shared.iter().filter(|shared| shared.is_fresh()).find_map(|shared| shared.place())?;
-        connections.served += 1;
+        let shared = self.shared.load();
+        let mut places = shared.iter().filter(|shared| shared.is_fresh()).filter_map(|shared| shared.place());
+        let place = places.next()?;
+        self.count_served();
         Some(Connection::http2(place, History::Kept, self))
     }
 
-    /// Keeps a connection that has nothing to do. Beyond the bound the oldest is closed.
+    /// Keeps a connection that has nothing to do; beyond the bound it is closed.
     pub(super) fn put(&self, mut connection: Box<Http1>) {
         connection.rest();
-        if !connection.is_fresh() {
-            return;
+        if connection.is_young() {
+            drop(self.idle.put(connection));
         }
-        let mut connections = self.lock();
-        connections.idle.push_back(connection);
-        let surplus = match connections.idle.len() > IDLE_MAX {
-            true => connections.idle.pop_front(),
-            false => None,
-        };
-        drop(connections);
-        drop(surplus);
     }
 
     /// Keeps a connection that others may use too.
-    pub(super) fn share(&self, connection: Arc<Http2>) {
-        self.lock().shared.push(connection);
+    pub(super) fn share(&self, connection: &Arc<Http2>) {
+        self.shared.rcu(|shared| shared.iter().chain([connection]).cloned().collect::<Vec<_>>());
     }
 
     /// Lets go of what is closed or too old, and of HTTP/2 connections that are idle beside another: what runs
     /// on them goes on.
     pub(super) fn prune(&self) {
-        let mut connections = self.lock();
-        connections.idle.retain(|idle| idle.is_fresh());
-        let mut idle_seen = 0;
-        connections.shared.retain(|shared| {
-            idle_seen += usize::from(shared.is_fresh() && shared.is_idle());
-            shared.is_fresh() && (idle_seen <= 1 || !shared.is_idle())
-        });
+        self.idle.retain(Http1::is_fresh);
+        self.retain_shared(|shared, idle_seen| shared.is_fresh() && (idle_seen == 0 || !shared.is_idle()));
     }
 
     /// Closes what nobody uses.
     pub(super) fn close_idle(&self) {
-        let mut connections = self.lock();
-        let idle = std::mem::take(&mut connections.idle);
-        connections.shared.retain(|shared| !shared.is_idle());
-        drop(connections);
-        drop(idle);
+        self.idle.retain(|_| false);
+        self.retain_shared(|shared, _| !shared.is_idle());
+    }
+
+    /// `keep` is told how many idle ones before it are kept.
+    fn retain_shared(&self, keep: impl Fn(&Http2, usize) -> bool) {
+        if self.shared.load().is_empty() {
+            return;
+        }
+        self.shared.rcu(|shared| {
+            let mut kept: Vec<Arc<Http2>> = Vec::with_capacity(shared.len());
+            for connection in shared.iter() {
+                if keep(connection, kept.iter().filter(|kept| kept.is_idle()).count()) {
+                    kept.push(connection.clone());
+                }
+            }
+            kept
+        });
     }
 
     /// How many connections a request could have at once.
     pub(super) fn ready(&self) -> usize {
-        let connections = self.lock();
-        connections.idle.len() + connections.shared.iter().filter(|shared| shared.has_room()).count()
+        self.idle.len() + self.shared.load().iter().filter(|shared| shared.has_room()).count()
     }
 
-    /// How many requests have taken a connection from here.
+    /// How many requests have taken a connection from here. Relaxed, as the counting: a figure.
     pub(super) fn served(&self) -> u64 {
-        self.lock().served
+        self.served.load(Ordering::Relaxed)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Connections> {
-        // A panic while a list is pushed or popped leaves a list.
-        self.connections.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    fn count_served(&self) {
+        self.served.fetch_add(1, Ordering::Relaxed);
     }
 }

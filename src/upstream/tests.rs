@@ -9,6 +9,7 @@ use std::thread;
 use bytes::Bytes;
 use hyper::http::HeaderMap;
 use hyper::http::uri::PathAndQuery;
+use hyper::body::Body;
 use hyper::{Method, Request};
 use qcc_fsm::{HealthCell, Stamp, Tick};
 
@@ -58,13 +59,15 @@ async fn http2(stream: Stream, gate: Arc<dyn Admission>) -> Arc<Http2> {
 
 static TARGET: LazyLock<PathAndQuery> = LazyLock::new(|| PathAndQuery::from_static("/v1/messages"));
 
+static HEADERS: LazyLock<HeaderMap> = LazyLock::new(HeaderMap::new);
+
 fn question() -> Draft<'static> {
     let body = ReplayBody::new(vec![Bytes::from_static(b"question")]);
-    Draft { method: Method::POST, target: &TARGET, headers: HeaderMap::new(), body }
+    Draft { method: &Method::POST, target: &TARGET, headers: &HEADERS, body }
 }
 
 fn post(origin: &Origin) -> Request<ReplayBody> {
-    origin.connections.pool.head.request(question())
+    origin.connections.pool.head.request(question(), &origin.authority)
 }
 
 fn read_request(stream: &mut TcpStream) {
@@ -96,10 +99,14 @@ fn is_established(near: SocketAddr, far: SocketAddr) -> bool {
 /// other thread does while this one waits for it is in the kernel, and neither the runtime nor hyper knows of it.
 #[test]
 fn a_key_goes_to_the_origin_that_the_connection_is_of() {
-    let of = |port: u16| post(&origin(([127, 0, 0, 1], port).into()));
     for port in [1, 2] {
-        let request = of(port);
-        assert_eq!(request.headers()["host"], format!("127.0.0.1:{port}"));
+        let origin = origin(([127, 0, 0, 1], port).into());
+        let head = origin.connections.pool.head.bytes(&question());
+        let head = String::from_utf8(head.to_vec()).unwrap();
+        let host = format!("POST /v1/messages HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\nx-api-key: key-of-a\r\n");
+        assert!(head.starts_with(&host), "{head}");
+        let request = post(&origin);
+        assert_eq!(request.uri().authority().unwrap().as_str(), format!("127.0.0.1:{port}"));
         assert!(request.headers()["x-api-key"].is_sensitive());
         assert!(request.headers()["authorization"].is_sensitive());
         assert!(!format!("{request:?}").contains("key-of"), "{request:?}");
@@ -144,11 +151,9 @@ async fn a_kept_connection_that_was_closed_unheard_gets_no_byte_of_a_request() {
             after
         });
         let gate: Arc<dyn Admission> = Service::running();
-        let (response, returned) =
-            origin.connection(&gate).await.unwrap().send(question(), stamp()).await.unwrap();
+        let response = origin.connection(&gate).await.unwrap().send(question(), stamp()).await.unwrap();
         assert_eq!(response.status(), 200);
-        drop(response);
-        returned.give_back();
+        assert!(response.body().is_end_stream());
 
         let connection = origin.connection(&gate).await.unwrap();
         assert!(connection.is_reused());
@@ -217,10 +222,8 @@ async fn what_is_written_as_the_upstream_closes_is_lost_and_never_taken_for_unse
         });
         let closer = Arc::new(ClosesBeforeWrite::default());
         let gate: Arc<dyn Admission> = closer.clone();
-        let (response, returned) =
-            origin.connection(&gate).await.unwrap().send(question(), stamp()).await.unwrap();
-        drop(response);
-        returned.give_back();
+        let response = origin.connection(&gate).await.unwrap().send(question(), stamp()).await.unwrap();
+        assert!(response.body().is_end_stream());
 
         let connection = origin.connection(&gate).await.unwrap();
         assert!(connection.is_reused());
@@ -391,7 +394,7 @@ async fn an_http2_upstream_sends_no_more_than_a_window_ahead_of_its_client() {
             assert_eq!(sent, window);
         }
     }
-    let body = AnswerBody::of(response, Application::Http2).into_body();
+    let body = AnswerBody::http2(response.into_body(), place);
     let body = http_body_util::BodyExt::collect(body).await.unwrap();
     assert_eq!(body.to_bytes().len(), WHOLE_BYTES);
 }

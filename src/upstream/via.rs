@@ -16,13 +16,11 @@ use memchr::memmem;
 static PSEUDONYM: LazyLock<String> =
     LazyLock::new(|| format!("qcc-{:016x}", RandomState::new().hash_one(())));
 
-/// Adds this process to those that a request has passed.
-pub(super) fn leave_mark(headers: &mut HeaderMap) {
+/// What this process adds to the `Via` of a request.
+pub(super) fn mark() -> Option<&'static HeaderValue> {
     static MARK: LazyLock<Option<HeaderValue>> =
         LazyLock::new(|| HeaderValue::from_str(&format!("1.1 {}", *PSEUDONYM)).ok());
-    if let Some(mark) = &*MARK {
-        headers.append(VIA, mark.clone());
-    }
+    MARK.as_ref()
 }
 
 /// Whether this process has forwarded the request already.
@@ -40,7 +38,7 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(VIA, HeaderValue::from_static("1.1 qcc-0123456789abcdef, 1.0 fred"));
         assert!(!has_passed_here(&headers));
-        leave_mark(&mut headers);
+        headers.append(VIA, mark().unwrap().clone());
         assert!(has_passed_here(&headers));
         let on_one_line: Vec<_> = headers.get_all(VIA).iter().map(|value| value.to_str().unwrap()).collect();
         let on_one_line = HeaderValue::from_str(&format!("{}, 1.1 nginx", on_one_line.join(","))).unwrap();

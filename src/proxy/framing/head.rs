@@ -2,7 +2,8 @@
 
 use memchr::memchr;
 
-use super::{FIELDS_MAX, HEAD_BYTES_MAX, Refusal, is_control, is_token};
+use super::{FIELDS_MAX, HEAD_BYTES_MAX, Refusal, is_token};
+use crate::chunked::is_control;
 
 /// How a request's body is delimited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -13,7 +13,6 @@
 //!  Stopped: a refused request in its place          Stopped: the connection ends here
 //! ```
 
-mod chunks;
 mod head;
 mod stream;
 #[cfg(test)]
@@ -21,7 +20,7 @@ mod tests;
 
 pub use stream::Guarded;
 
-use chunks::Chunks;
+use crate::chunked::{Chunks, Progress};
 use head::{Framing, Head};
 
 /// The most bytes of a request's head.
@@ -172,12 +171,12 @@ impl Follower {
                     Place::Head(Head::default())
                 }
                 Place::Chunks(chunks) => {
-                    let (taken, progress) = chunks.read(rest);
+                    let (taken, progress) = chunks.read(rest, |_| {});
                     passed += taken;
                     match progress {
-                        chunks::Progress::More => return passed,
-                        chunks::Progress::End => Place::Head(Head::default()),
-                        chunks::Progress::Malformed => Place::Stopped(Stop::Body),
+                        Progress::More => return passed,
+                        Progress::End => Place::Head(Head::default()),
+                        Progress::Malformed => Place::Stopped(Stop::Body),
                     }
                 }
             };
@@ -190,9 +189,4 @@ impl Follower {
 fn is_token(bytes: &[u8]) -> bool {
     let is_tchar = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
     !bytes.is_empty() && bytes.iter().all(is_tchar)
-}
-
-/// A control character that no line may hold.
-const fn is_control(byte: u8) -> bool {
-    byte.is_ascii_control() && byte != b'\t'
 }

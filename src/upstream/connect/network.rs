@@ -78,7 +78,7 @@ impl From<TcpStream> for Socket {
 }
 
 /// A connection of another network than TCP.
-pub trait Transport: AsyncRead + AsyncWrite + Send + Unpin {
+pub trait Transport: AsyncRead + AsyncWrite + Send + Sync + Unpin {
     /// What waits to be read, without waiting and without taking it.
     fn pending(&self) -> Pending;
 }

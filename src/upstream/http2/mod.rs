@@ -6,10 +6,9 @@
 //! resets its stream, so that no request reaches the endpoint whole on a ticket that is no longer current.
 
 use std::error::Error;
-use std::io;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use hyper::body::{Body, Incoming};
@@ -20,15 +19,17 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use qcc_fsm::Stamp;
 use tokio::sync::{Notify, watch};
 
-use super::Pending;
+mod ending;
+mod writes;
+
 use super::age::Age;
 use super::body::{AdmittedBody, Permit, ReplayBody};
 use super::connect::{ConnectError, Stream};
 use super::connection::{SendError, Unsent};
-use super::ending::{HandedOver, unless_ended};
-use super::head::for_http2;
 use super::turns::Turn;
-use super::wire::{Admission, GuardedStream, Sentry, closed};
+use super::wire::Admission;
+use ending::{HandedOver, unless_ended};
+use writes::{CountedStream, Writes};
 
 /// How many exchanges share a connection: when it is lost they all are, and a hundred are common for a server.
 pub(super) const STREAMS_MAX: usize = 32;
@@ -81,7 +82,7 @@ impl Http2 {
     ) -> Result<Arc<Self>, ConnectError> {
         let allowed = Arc::new(Allowed { streams: AtomicUsize::new(0), look: Notify::new() });
         let writes = Arc::new(Writes::new(allowed.clone()));
-        let io = TokioIo::new(GuardedStream::new(stream, writes.clone()));
+        let io = TokioIo::new(CountedStream::new(stream, writes.clone()));
         let (sender, connection) = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
@@ -174,6 +175,11 @@ impl Drop for Place {
 }
 
 impl Place {
+    /// Whom the requests on it are addressed to.
+    pub(super) fn authority(&self) -> &Authority {
+        &self.0.authority
+    }
+
     pub(super) async fn send(
         &self,
         request: Request<ReplayBody>,
@@ -185,7 +191,6 @@ impl Place {
             return Err(SendError::Refused);
         }
         let has_body = !request.body().is_end_stream();
-        let request = for_http2(request, &connection.authority);
         let request = request.map(|body| AdmittedBody::new(body, permit.clone()));
         let writes_before = connection.writes.count();
         if connection.active.load(Ordering::Relaxed) == 1 {
@@ -221,7 +226,7 @@ impl Place {
         let was_written = was_handed_over && connection.writes.count() != writes_before;
         let is_whole = permit.has_begun() || !has_body;
         if was_written && is_whole && !was_never_processed(&error) {
-            return Err(SendError::Lost(error));
+            return Err(SendError::Lost(error.into()));
         }
         // It is at its end, or full; what runs on it may finish.
         connection.retired.store(true, Ordering::Relaxed);
@@ -252,47 +257,4 @@ fn was_never_processed(error: &hyper::Error) -> bool {
         let is_refusal = cause.is_reset() && cause.reason() == Some(h2::Reason::REFUSED_STREAM);
         cause.is_remote() && (is_refusal || cause.is_go_away())
     })
-}
-
-/// Counts the writes, so that it is known when none was made since a request came.
-struct Writes {
-    count: AtomicU64,
-    /// Set when the next write is the first after a while, so that the upstream may have closed.
-    look: AtomicBool,
-    allowed: Arc<Allowed>,
-}
-
-impl Writes {
-    fn new(allowed: Arc<Allowed>) -> Self {
-        Self { count: AtomicU64::new(0), look: AtomicBool::new(false), allowed }
-    }
-
-    fn count(&self) -> u64 {
-        // Acquire, paired with the Release in `before_write`: no write that an error came of is missed.
-        self.count.load(Ordering::Acquire)
-    }
-
-    fn look_first(&self) {
-        self.look.store(true, Ordering::Relaxed);
-    }
-}
-
-impl Sentry for Writes {
-    fn before_write(&self, stream: &Stream) -> io::Result<()> {
-        // Bytes that wait are no sign: pings and windows come at any time.
-        if self.look.swap(false, Ordering::Relaxed) && stream.pending() == Pending::End {
-            return Err(closed());
-        }
-        self.count.fetch_add(1, Ordering::Release);
-        // What the upstream has said is acknowledged once it is in force (RFC 9113 §6.5.3).
-        if self.allowed.streams.load(Ordering::Relaxed) == 0 {
-            self.allowed.look.notify_one();
-        }
-        Ok(())
-    }
-
-    /// The frames of HTTP/2 have limits of their own, and streams share what is read.
-    fn after_read(&self, _: usize) -> io::Result<()> {
-        Ok(())
-    }
 }

@@ -1,10 +1,9 @@
-//! A chunked body as it comes (RFC 9112 §7.1), no more lenient than hyper's decoder: what both take
-//! ends at the same byte.
+//! A chunked body as it comes (RFC 9112 §7.1), from a client or from an upstream. It is no more lenient than hyper's
+//! decoder: what both take ends at the same byte.
 
-use super::is_control;
-
-/// Where in it the next byte is.
+/// Where in a chunked body the next byte is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the places are those of the grammar")]
 pub enum Chunks {
     /// The first digit of a size.
     #[default]
@@ -27,19 +26,26 @@ pub enum Chunks {
     End,
 }
 
+/// What the bytes so far have come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
+    /// More of the body is to come.
     More,
+    /// The body is over.
     End,
+    /// It is none.
     Malformed,
 }
 
 impl Chunks {
-    /// How many of these bytes belong to the body, and whether it ended or broke after them.
-    pub fn read(&mut self, bytes: &[u8]) -> (usize, Progress) {
+    /// How many of these bytes belong to the body, and whether it ended or broke after them. Hands what they carry to
+    /// `each`, piece by piece.
+    pub fn read(&mut self, bytes: &[u8], mut each: impl FnMut(&[u8])) -> (usize, Progress) {
         let mut taken = 0;
         while let Some(&byte) = bytes.get(taken) {
             if let Self::Data { left } = self {
                 let length = (bytes.len() - taken).min(usize::try_from(*left).unwrap_or(usize::MAX));
+                each(&bytes[taken..taken + length]);
                 taken += length;
                 *left -= length as u64;
                 if *left == 0 {
@@ -91,4 +97,9 @@ impl Chunks {
             ) => None,
         }
     }
+}
+
+/// A control character that no line of a message may hold (RFC 9110 §5.5).
+pub const fn is_control(byte: u8) -> bool {
+    byte.is_ascii_control() && byte != b'\t'
 }

@@ -1,0 +1,263 @@
+//! One HTTP/1.1 connection: one request at a time, driven by the task of whoever waits for the answer.
+//!
+//! Nothing runs between the check that the endpoint is still in service and the write of the request's first byte: both
+//! are in one call. A request and its answer take no task of their own, no channel, and no buffer that outlives what
+//! is in it, so that a stream that waits for its next event costs little more than its socket.
+
+mod body;
+mod head;
+mod request;
+
+use std::future::poll_fn;
+use std::io;
+use std::mem::MaybeUninit;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use hyper::{Method, Response, StatusCode};
+use memchr::memchr;
+use qcc_fsm::Stamp;
+use tokio::io::{AsyncRead, ReadBuf};
+
+use super::age::{self, Age};
+use super::connect::Stream;
+use super::connection::{SendError, Unsent};
+use super::head::Draft;
+use super::pool::Pool;
+use super::wire::{Admission, History};
+use super::Pending;
+use crate::clock::Stopwatch;
+pub(super) use body::Http1Body;
+use head::{AnswerHead, Read};
+use request::Outgoing;
+
+/// How much of an answer is read at once.
+const READ_BYTES_MAX: usize = 16 * 1024;
+/// The longest head of an answer.
+const HEAD_BYTES_MAX: usize = 64 * 1024;
+/// The most bytes of an upstream before an answer's head is whole, informational answers included, of which it may
+/// send any number (RFC 9110 §15.2).
+const BEFORE_ANSWER_BYTES_MAX: usize = 1024 * 1024;
+
+/// Boxed once, since it is handed from pool to exchange and back with every request.
+pub(super) struct Http1 {
+    stream: Stream,
+    admission: Arc<dyn Admission>,
+    age: Age,
+    /// Since when it has been idle, if it is.
+    idle: Stopwatch,
+    idle_max: Duration,
+    /// The proxy that reads our requests, where one does.
+    reader: Option<Arc<str>>,
+}
+
+impl Http1 {
+    pub(super) fn new(stream: Stream, admission: Arc<dyn Admission>, reader: Option<Arc<str>>) -> Box<Self> {
+        let (age, idle) = (Age::new(), Stopwatch::start());
+        Box::new(Self { stream, admission, age, idle, idle_max: age::IDLE_MAX, reader })
+    }
+
+    /// Begins to lie idle.
+    pub(super) fn rest(&mut self) {
+        self.idle = Stopwatch::start();
+    }
+
+    /// Whether it may be given another request, as far as its age tells and the runtime has heard of it.
+    pub(super) fn is_fresh(&mut self) -> bool {
+        self.is_young() && self.is_silent()
+    }
+
+    /// Whether it may be given another request, as far as its age tells.
+    pub(super) fn is_young(&self) -> bool {
+        self.idle.elapsed() < self.idle_max && !self.age.is_over()
+    }
+
+    /// Whether the upstream has said nothing unasked: a kept connection says something only when it is at its end. What
+    /// TLS says below that is taken up here.
+    fn is_silent(&mut self) -> bool {
+        let mut space = [MaybeUninit::uninit(); 1];
+        let mut buf = ReadBuf::uninit(&mut space);
+        // Nobody is to be woken: it is asked again before it is used.
+        let mut cx = Context::from_waker(Waker::noop());
+        Pin::new(&mut self.stream).poll_read(&mut cx, &mut buf).is_pending()
+    }
+
+    /// Sends a request, unless the endpoint has left service or the upstream has closed the connection, and awaits
+    /// the head of the answer.
+    pub(super) async fn send(
+        self: Box<Self>,
+        draft: Draft<'_>,
+        stamp: Stamp,
+        history: History,
+        pool: &Arc<Pool>,
+    ) -> Result<Response<Http1Body>, SendError> {
+        let head = pool.head.bytes(&draft);
+        let outgoing = Outgoing::new(head, draft.body);
+        let mut exchange = Exchange::new(self, outgoing);
+        let mut is_begun = false;
+        let answered = poll_fn(|cx| {
+            if !std::mem::replace(&mut is_begun, true) {
+                exchange.connection.check(stamp, history)?;
+            }
+            exchange.poll_head(cx, draft.method).map_err(lost)
+        });
+        let AnswerHead { status, headers, framing, idle_max } = *answered.await?;
+        // To be passed on it would have to be asked for: what follows it is no HTTP.
+        if status == StatusCode::SWITCHING_PROTOCOLS {
+            return Err(SendError::Switched);
+        }
+        // Only a proxy says so (RFC 9110 §15.5.8), and it has passed nothing on.
+        if let (Some(proxy), StatusCode::PROXY_AUTHENTICATION_REQUIRED) = (&exchange.connection.reader, status) {
+            return Err(SendError::Unsent(Unsent::ByProxy(proxy.clone())));
+        }
+        exchange.connection.idle_max = idle_max;
+        let mut response = Response::new(Http1Body::new(exchange, framing, pool.clone()));
+        *response.status_mut() = status;
+        *response.headers_mut() = headers;
+        Ok(response)
+    }
+
+    /// The last look before the first byte. What the upstream has closed has taken nothing, so that another
+    /// connection may carry the request.
+    fn check(&mut self, stamp: Stamp, history: History) -> Result<(), SendError> {
+        let is_open = match history {
+            // Asks the socket itself: what the runtime has heard of it is late. Bytes that nobody asked for (a 408, a
+            // TLS alert) are the beginning of an end.
+            History::Kept => self.is_silent() && self.stream.pending() == Pending::Nothing,
+            // TLS may have more to say after the handshake.
+            History::New => self.stream.pending() != Pending::End,
+        };
+        if !is_open {
+            return Err(SendError::Unsent(match history {
+                History::New => Unsent::Closed,
+                History::Kept => Unsent::Stale,
+            }));
+        }
+        if !self.admission.is_current(stamp) {
+            return Err(SendError::Refused);
+        }
+        Ok(())
+    }
+}
+
+/// A request that is being sent, and its answer.
+pub(super) struct Exchange {
+    connection: Box<Http1>,
+    outgoing: Outgoing,
+    /// What was read and is not taken up yet.
+    unread: Bytes,
+    /// How many bytes have come before the head of the answer is whole.
+    before_answer_bytes: usize,
+}
+
+impl Exchange {
+    fn new(connection: Box<Http1>, outgoing: Outgoing) -> Box<Self> {
+        Box::new(Self { connection, outgoing, unread: Bytes::new(), before_answer_bytes: 0 })
+    }
+
+    /// Writes the request, and reads meanwhile: a peer may answer before it has all of it.
+    fn poll_head(&mut self, cx: &mut Context<'_>, method: &Method) -> Poll<io::Result<Box<AnswerHead>>> {
+        self.outgoing.write(cx, &mut self.connection.stream)?;
+        let mut has_new_line = false;
+        loop {
+            while has_new_line {
+                match head::read(&self.unread, method)? {
+                    Read::Final(length, head) => {
+                        self.take_up(length);
+                        return Poll::Ready(Ok(head));
+                    }
+                    Read::Informational(length) => {
+                        self.take_up(length);
+                        has_new_line = !self.unread.is_empty();
+                    }
+                    Read::Partial if self.unread.len() > HEAD_BYTES_MAX => {
+                        return Poll::Ready(Err(io::Error::other(format!(
+                            "the answer's head is longer than {HEAD_BYTES_MAX} bytes"
+                        ))));
+                    }
+                    Read::Partial => has_new_line = false,
+                }
+            }
+            let mut unread = Vec::from(std::mem::take(&mut self.unread));
+            let is_first = unread.is_empty();
+            let read = self.poll_stream(cx, |fresh| {
+                unread.extend_from_slice(fresh);
+                // What is no answer shows at once; but looking again at each byte would be slow.
+                has_new_line = is_first || memchr(b'\n', fresh).is_some();
+                fresh.len()
+            });
+            self.unread = unread.into();
+            let fresh_bytes = ready!(read)?.ok_or_else(|| {
+                io::Error::new(io::ErrorKind::UnexpectedEof, "the connection was closed")
+            })?;
+            self.before_answer_bytes += fresh_bytes;
+            if self.before_answer_bytes > BEFORE_ANSWER_BYTES_MAX {
+                return Poll::Ready(Err(io::Error::other(format!(
+                    "no answer within the first {BEFORE_ANSWER_BYTES_MAX} bytes"
+                ))));
+            }
+        }
+    }
+
+    /// Reads on in the answer, and gives what `take` makes of it; `take` says too how many of the bytes it has taken.
+    /// None when the connection is at its end.
+    fn poll_read<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        take: impl FnOnce(&[u8]) -> io::Result<(T, usize)>,
+    ) -> Poll<io::Result<Option<T>>> {
+        if !self.unread.is_empty() {
+            let (data, taken) = take(&self.unread)?;
+            self.take_up(taken);
+            return Poll::Ready(Ok(Some(data)));
+        }
+        self.outgoing.write(cx, &mut self.connection.stream)?;
+        let mut surplus = Bytes::new();
+        let read = self.poll_stream(cx, |fresh| {
+            let (data, taken) = take(fresh)?;
+            surplus = Bytes::copy_from_slice(&fresh[taken..]);
+            Ok(data)
+        });
+        self.unread = surplus;
+        read.map(|read| read.and_then(Option::transpose))
+    }
+
+    /// Reads from the connection; none at its end. The space for it is on the stack: nothing is held by who waits.
+    fn poll_stream<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        take: impl FnOnce(&[u8]) -> T,
+    ) -> Poll<io::Result<Option<T>>> {
+        let mut space = [MaybeUninit::uninit(); READ_BYTES_MAX];
+        let mut buf = ReadBuf::uninit(&mut space);
+        ready!(Pin::new(&mut self.connection.stream).poll_read(cx, &mut buf))?;
+        Poll::Ready(match (buf.filled(), self.outgoing.refused()) {
+            // The kernel tells of a reset once, and the write has heard of it: what was cut off would look ended here.
+            ([], Some(kind)) => Err(kind.into()),
+            ([], None) => Ok(None),
+            (fresh, _) => Ok(Some(take(fresh))),
+        })
+    }
+
+    fn take_up(&mut self, length: usize) {
+        self.unread.advance(length);
+        if self.unread.is_empty() {
+            // An empty rest would keep what it is the rest of.
+            self.unread = Bytes::new();
+        }
+    }
+
+    /// The connection, where the answer is over and another request may follow.
+    fn into_reusable(self) -> Option<Box<Http1>> {
+        let is_reusable =
+            self.outgoing.is_done() && self.unread.is_empty() && !self.connection.idle_max.is_zero();
+        is_reusable.then_some(self.connection)
+    }
+}
+
+fn lost(error: io::Error) -> SendError {
+    SendError::Lost(Box::new(error))
+}
