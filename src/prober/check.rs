@@ -19,9 +19,7 @@ use crate::exchange::{
     ByHead, Call, Cooling, ErrorText, Head, Judgement, apply_cooldown, failed_connect, judge_error_body,
     judge_lost, judge_timeout, judge_unconnected,
 };
-use crate::upstream::{
-    AnswerBody, ConnectError, Connection, Draft, ReplayBody, SendError, with_causes,
-};
+use crate::upstream::{AnswerBody, ConnectError, Connection, Draft, ReplayBody, SendError, with_causes};
 
 /// The most of an answer that is read.
 const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;

@@ -1,9 +1,9 @@
 //! The body of an upstream's answer.
 
 use std::error::Error;
-use std::{fmt, io};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::{fmt, io};
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};

@@ -60,8 +60,11 @@ impl HeadWriter {
     /// draft's, byte for byte; the headers are those of [`Self::fields`].
     pub(super) fn bytes(&self, draft: &Draft<'_>) -> Zeroizing<Vec<u8>> {
         let prefix = &self.hop.target_prefix;
-        let names_and_values = self.fields(draft.headers).map(|(name, value)| name.as_str().len() + value.len());
-        let room = prefix.len() + draft.target.as_str().len() + names_and_values.map(|bytes| bytes + 4).sum::<usize>();
+        let names_and_values =
+            self.fields(draft.headers).map(|(name, value)| name.as_str().len() + value.len());
+        let room = prefix.len()
+            + draft.target.as_str().len()
+            + names_and_values.map(|bytes| bytes + 4).sum::<usize>();
         // As it never grows, no copy of the key is left behind.
         let mut head = Zeroizing::new(Vec::with_capacity(room + BESIDE_BYTES_MAX));
         let mut push = |piece: &[u8]| head.extend_from_slice(piece);
@@ -192,7 +195,8 @@ pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
 fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
     let values = headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
     let options = values.flat_map(|value| value.split(',')).map(str::trim);
-    let is_name = |option: &&str| !option.eq_ignore_ascii_case("keep-alive") && !option.eq_ignore_ascii_case("close");
+    let is_name =
+        |option: &&str| !option.eq_ignore_ascii_case("keep-alive") && !option.eq_ignore_ascii_case("close");
     options.filter(is_name).filter_map(|name| name.parse().ok()).collect()
 }
 
@@ -218,7 +222,14 @@ fn is_hop_by_hop(name: &HeaderName) -> bool {
 fn is_forwarded(name: &HeaderName) -> bool {
     let is_kept_back = matches!(
         name.as_str(),
-        "host" | "content-length" | "expect" | "cookie" | "forwarded" | "authorization" | "x-api-key" | "referer"
+        "host"
+            | "content-length"
+            | "expect"
+            | "cookie"
+            | "forwarded"
+            | "authorization"
+            | "x-api-key"
+            | "referer"
     );
     let tells_of_the_way = name.as_str().starts_with("proxy-") || name.as_str().starts_with("x-forwarded-");
     !is_kept_back && !tells_of_the_way && !is_hop_by_hop(name)

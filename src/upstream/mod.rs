@@ -20,9 +20,9 @@ mod http1;
 mod http2;
 mod pool;
 mod slots;
-mod turns;
 #[cfg(test)]
 mod tests;
+mod turns;
 mod via;
 mod wire;
 

@@ -73,7 +73,8 @@ impl<T> Row<T> {
             let Some(bit) = 1u64.checked_shl(place) else { return Some(thing) };
             // Acquire, paired with the Release in `take`: the cell is seen empty.
             if self.claimed.fetch_or(bit, Ordering::Acquire) & bit == 0 {
-                let cells = self.cells.get_or_init(|| Box::new(std::array::from_fn(|_| AtomicCell::new(None))));
+                let cells =
+                    self.cells.get_or_init(|| Box::new(std::array::from_fn(|_| AtomicCell::new(None))));
                 cells[place as usize].store(Some(thing));
                 // Release, paired with the Acquire in `take`: who sees the bit sees the thing.
                 self.filled.fetch_or(bit, Ordering::Release);
@@ -152,7 +153,11 @@ mod tests {
         });
         let taken: usize = threads.into_iter().map(|thread| thread.join().unwrap()).sum();
         let mut left: Vec<(usize, usize)> = std::iter::from_fn(|| slots.take()).map(|thing| *thing).collect();
-        assert_eq!(left.iter().map(|(_, count)| count).sum::<usize>(), taken, "each was held by one at a time");
+        assert_eq!(
+            left.iter().map(|(_, count)| count).sum::<usize>(),
+            taken,
+            "each was held by one at a time"
+        );
         left.sort_unstable();
         assert!(left.iter().map(|(number, _)| *number).eq(0..THINGS));
     }

@@ -7,9 +7,9 @@ use std::sync::{Arc, LazyLock, mpsc};
 use std::thread;
 
 use bytes::Bytes;
+use hyper::body::Body;
 use hyper::http::HeaderMap;
 use hyper::http::uri::PathAndQuery;
-use hyper::body::Body;
 use hyper::{Method, Request};
 use qcc_fsm::{HealthCell, Stamp, Tick};
 

@@ -12,13 +12,21 @@ use super::super::pool::Pool;
 use super::Exchange;
 use crate::chunked::{Chunks, Progress};
 
+/// The most bytes that may stand between two bytes of a chunked body, or after the last one: as many as hyper takes.
+const BESIDE_BYTES_MAX: usize = 16 * 1024;
+
 /// How the end of a body is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Framing {
     /// So many bytes are left.
     Length(u64),
     /// By the last chunk.
-    Chunked(Chunks),
+    Chunked {
+        /// Where in the chunks it is.
+        chunks: Chunks,
+        /// What has come since the last byte of the body: sizes, extensions, trailers.
+        beside_bytes: usize,
+    },
     /// By the end of the connection.
     UntilClose,
 }
@@ -32,15 +40,15 @@ impl Framing {
                 *left -= length as u64;
                 Ok((Bytes::copy_from_slice(&bytes[..length]), length))
             }
-            Self::Chunked(chunks) => {
+            Self::Chunked { chunks, beside_bytes } => {
                 let mut data = Vec::with_capacity(bytes.len());
                 let (taken, progress) = chunks.read(bytes, |piece| data.extend_from_slice(piece));
+                *beside_bytes = if data.is_empty() { *beside_bytes + taken } else { 0 };
                 match progress {
-                    // What came before it is lost with it: a body that can't be read is not half right.
-                    Progress::Malformed => {
-                        Err(io::Error::new(io::ErrorKind::InvalidData, "the answer's chunks are malformed"))
-                    }
-                    Progress::More | Progress::End => Ok((data.into(), taken)),
+                    Progress::More if *beside_bytes > BESIDE_BYTES_MAX => Err(malformed()),
+                    // What came before is the client's; the next look finds what is malformed again.
+                    Progress::Malformed if data.is_empty() => Err(malformed()),
+                    Progress::More | Progress::End | Progress::Malformed => Ok((data.into(), taken)),
                 }
             }
             Self::UntilClose => Ok((Bytes::copy_from_slice(bytes), bytes.len())),
@@ -48,8 +56,12 @@ impl Framing {
     }
 
     fn is_over(&self) -> bool {
-        matches!(self, Self::Length(0) | Self::Chunked(Chunks::End))
+        matches!(self, Self::Length(0) | Self::Chunked { chunks: Chunks::End, .. })
     }
+}
+
+fn malformed() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "the answer's chunks are malformed")
 }
 
 /// A body as it comes. When it is over its connection goes back to the pool, if it may be used again; dropped before
@@ -90,7 +102,7 @@ impl Http1Body {
                 self.exchange = None;
                 return Poll::Ready(match self.framing {
                     Framing::UntilClose => None,
-                    Framing::Length(_) | Framing::Chunked(_) => Some(Err(io::Error::new(
+                    Framing::Length(_) | Framing::Chunked { .. } => Some(Err(io::Error::new(
                         io::ErrorKind::UnexpectedEof,
                         "the connection was closed within the answer",
                     ))),
@@ -129,7 +141,7 @@ impl Body for Http1Body {
         match (&self.exchange, &self.framing) {
             (None, _) => SizeHint::with_exact(0),
             (Some(_), Framing::Length(left)) => SizeHint::with_exact(*left),
-            (Some(_), Framing::Chunked(_) | Framing::UntilClose) => SizeHint::default(),
+            (Some(_), Framing::Chunked { .. } | Framing::UntilClose) => SizeHint::default(),
         }
     }
 }

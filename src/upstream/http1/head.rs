@@ -6,11 +6,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use httparse::ParserConfig;
-use hyper::http::header::{CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING};
+use hyper::http::header::{
+    CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING,
+};
 use hyper::{Method, StatusCode};
 
 use super::super::age;
 use super::body::Framing;
+use crate::chunked::Chunks;
 
 /// The most header lines of an answer.
 const FIELDS_MAX: usize = 100;
@@ -66,18 +69,14 @@ pub(super) fn read(bytes: &Bytes, method: &Method) -> io::Result<Read> {
     let is_http11 = head.version == Some(1);
     let framing = framing(status, method, &headers, is_http11)?;
     let lengths = settle_lengths(&mut headers, &framing);
-    let keeps = lengths == Lengths::Agree && framing != Framing::UntilClose && stays_open(&headers, is_http11);
+    let keeps =
+        lengths == Lengths::Agree && framing != Framing::UntilClose && stays_open(&headers, is_http11);
     let idle_max = if keeps { age::idle_allowed(&headers) } else { Duration::ZERO };
     Ok(Read::Final(length, Box::new(AnswerHead { status, headers, framing, idle_max })))
 }
 
 /// RFC 9112 §6.3.
-fn framing(
-    status: StatusCode,
-    method: &Method,
-    headers: &HeaderMap,
-    is_http11: bool,
-) -> io::Result<Framing> {
+fn framing(status: StatusCode, method: &Method, headers: &HeaderMap, is_http11: bool) -> io::Result<Framing> {
     if matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) || *method == Method::HEAD {
         return Ok(Framing::Length(0));
     }
@@ -85,7 +84,10 @@ fn framing(
         if !is_http11 {
             return Err(malformed("it has a Transfer-Encoding, which HTTP/1.0 does not know"));
         }
-        return Ok(if is_chunked(last) { Framing::Chunked(Default::default()) } else { Framing::UntilClose });
+        return Ok(match is_chunked(last) {
+            true => Framing::Chunked { chunks: Chunks::default(), beside_bytes: 0 },
+            false => Framing::UntilClose,
+        });
     }
     let mut length = None;
     for value in headers.get_all(CONTENT_LENGTH) {
@@ -106,13 +108,14 @@ fn is_chunked(last: &HeaderValue) -> bool {
     coding.trim_ascii().eq_ignore_ascii_case(b"chunked")
 }
 
-/// Digits and nothing else.
+/// Digits and nothing else, no more than fits a signed count.
 fn number(digits: &[u8]) -> Option<u64> {
     let push = |number: u64, &digit: &u8| {
         let digit = digit.is_ascii_digit().then(|| u64::from(digit - b'0'))?;
         number.checked_mul(10)?.checked_add(digit)
     };
-    if digits.is_empty() { None } else { digits.iter().try_fold(0, push) }
+    let number = if digits.is_empty() { None } else { digits.iter().try_fold(0, push) };
+    number.filter(|&number| number <= i64::MAX.cast_unsigned())
 }
 
 /// What a head says of its body's length.
@@ -142,7 +145,9 @@ fn settle_lengths(headers: &mut HeaderMap, framing: &Framing) -> Lengths {
             drop(headers.insert(CONTENT_LENGTH, HeaderValue::from(length)));
         }
         // Where there is no body, as after HEAD, the length may be that of another one.
-        Framing::Length(_) | Framing::Chunked(_) | Framing::UntilClose => drop(headers.remove(CONTENT_LENGTH)),
+        Framing::Length(_) | Framing::Chunked { .. } | Framing::UntilClose => {
+            drop(headers.remove(CONTENT_LENGTH))
+        }
     }
     Lengths::Differ
 }

@@ -22,13 +22,13 @@ use memchr::memchr;
 use qcc_fsm::Stamp;
 use tokio::io::{AsyncRead, ReadBuf};
 
+use super::Pending;
 use super::age::{self, Age};
 use super::connect::Stream;
 use super::connection::{SendError, Unsent};
 use super::head::Draft;
 use super::pool::Pool;
 use super::wire::{Admission, History};
-use super::Pending;
 use crate::clock::Stopwatch;
 pub(super) use body::Http1Body;
 use head::{AnswerHead, Read};
@@ -110,7 +110,9 @@ impl Http1 {
             return Err(SendError::Switched);
         }
         // Only a proxy says so (RFC 9110 §15.5.8), and it has passed nothing on.
-        if let (Some(proxy), StatusCode::PROXY_AUTHENTICATION_REQUIRED) = (&exchange.connection.reader, status) {
+        if let (Some(proxy), StatusCode::PROXY_AUTHENTICATION_REQUIRED) =
+            (&exchange.connection.reader, status)
+        {
             return Err(SendError::Unsent(Unsent::ByProxy(proxy.clone())));
         }
         exchange.connection.idle_max = idle_max;
@@ -173,13 +175,12 @@ impl Exchange {
                         self.take_up(length);
                         has_new_line = !self.unread.is_empty();
                     }
-                    Read::Partial if self.unread.len() > HEAD_BYTES_MAX => {
-                        return Poll::Ready(Err(io::Error::other(format!(
-                            "the answer's head is longer than {HEAD_BYTES_MAX} bytes"
-                        ))));
-                    }
                     Read::Partial => has_new_line = false,
                 }
+            }
+            if self.unread.len() > HEAD_BYTES_MAX {
+                let why = format!("the answer's head is longer than {HEAD_BYTES_MAX} bytes");
+                return Poll::Ready(Err(io::Error::other(why)));
             }
             let mut unread = Vec::from(std::mem::take(&mut self.unread));
             let is_first = unread.is_empty();
@@ -190,9 +191,8 @@ impl Exchange {
                 fresh.len()
             });
             self.unread = unread.into();
-            let fresh_bytes = ready!(read)?.ok_or_else(|| {
-                io::Error::new(io::ErrorKind::UnexpectedEof, "the connection was closed")
-            })?;
+            let fresh_bytes = ready!(read)?
+                .ok_or_else(|| io::Error::new(io::ErrorKind::UnexpectedEof, "the connection was closed"))?;
             self.before_answer_bytes += fresh_bytes;
             if self.before_answer_bytes > BEFORE_ANSWER_BYTES_MAX {
                 return Poll::Ready(Err(io::Error::other(format!(

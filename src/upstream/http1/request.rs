@@ -15,16 +15,10 @@ use super::super::wire::is_closed_by_peer;
 /// How many pieces are written at once, at most. A body seldom has more.
 const PIECES_MAX: usize = 8;
 
-/// What is left to write of a request.
-pub(super) struct Outgoing {
+/// What is left to write of a request. What is written is let go: others wait for the room that a body takes.
+pub(super) enum Outgoing {
     /// The head holds the endpoint's key, and is wiped.
-    bytes: Chain<Cursor<Zeroizing<Vec<u8>>>, ReplayBody>,
-    state: State,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    Writing,
+    Writing(Chain<Cursor<Zeroizing<Vec<u8>>>, ReplayBody>),
     Flushing,
     Done,
     /// The peer takes no more. What it has said waits to be read all the same: its answer, or that it has not taken
@@ -34,19 +28,19 @@ enum State {
 
 impl Outgoing {
     pub(super) fn new(head: Zeroizing<Vec<u8>>, body: ReplayBody) -> Self {
-        Self { bytes: Cursor::new(head).chain(body), state: State::Writing }
+        Self::Writing(Cursor::new(head).chain(body))
     }
 
     /// Whether all of it was written.
     pub(super) fn is_done(&self) -> bool {
-        self.state == State::Done
+        matches!(self, Self::Done)
     }
 
     /// How the peer refused to take more, if it did.
     pub(super) fn refused(&self) -> Option<io::ErrorKind> {
-        match self.state {
-            State::Refused(kind) => Some(kind),
-            State::Writing | State::Flushing | State::Done => None,
+        match self {
+            Self::Refused(kind) => Some(*kind),
+            Self::Writing(_) | Self::Flushing | Self::Done => None,
         }
     }
 
@@ -61,7 +55,7 @@ impl Outgoing {
     ) -> io::Result<()> {
         match self.poll_write(cx, stream) {
             Poll::Ready(Err(error)) if is_closed_by_peer(&error) => {
-                self.state = State::Refused(error.kind());
+                *self = Self::Refused(error.kind());
                 Ok(())
             }
             Poll::Ready(written) => written,
@@ -74,9 +68,9 @@ impl Outgoing {
         cx: &mut Context<'_>,
         stream: &mut (impl AsyncWrite + Unpin),
     ) -> Poll<io::Result<()>> {
-        while self.state == State::Writing {
+        while let Self::Writing(bytes) = self {
             let mut pieces = [IoSlice::new(&[]); PIECES_MAX];
-            let count = self.bytes.chunks_vectored(&mut pieces);
+            let count = bytes.chunks_vectored(&mut pieces);
             let written = match stream.is_write_vectored() {
                 true => ready!(Pin::new(&mut *stream).poll_write_vectored(cx, &pieces[..count]))?,
                 false => ready!(Pin::new(&mut *stream).poll_write(cx, &pieces[0]))?,
@@ -84,14 +78,14 @@ impl Outgoing {
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
-            self.bytes.advance(written);
-            if !self.bytes.has_remaining() {
-                self.state = State::Flushing;
+            bytes.advance(written);
+            if !bytes.has_remaining() {
+                *self = Self::Flushing;
             }
         }
-        if self.state == State::Flushing {
+        if matches!(self, Self::Flushing) {
             ready!(Pin::new(stream).poll_flush(cx))?;
-            self.state = State::Done;
+            *self = Self::Done;
         }
         Poll::Ready(Ok(()))
     }

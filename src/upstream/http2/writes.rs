@@ -39,7 +39,10 @@ impl Writes {
     fn before(&self, stream: &Stream) -> io::Result<()> {
         // Bytes that wait are no sign: pings and windows come at any time.
         if self.look.swap(false, Ordering::Relaxed) && stream.pending() == Pending::End {
-            return Err(io::Error::new(io::ErrorKind::NotConnected, "the upstream had closed the connection"));
+            return Err(io::Error::new(
+                io::ErrorKind::NotConnected,
+                "the upstream had closed the connection",
+            ));
         }
         self.count.fetch_add(1, Ordering::Release);
         // What the upstream has said is acknowledged once it is in force (RFC 9113 §6.5.3).
