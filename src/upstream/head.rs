@@ -44,11 +44,17 @@ pub(super) struct HeadWriter {
     host: HeaderValue,
     credentials: Vec<(HeaderName, HeaderValue)>,
     hop: Hop,
+    /// The length of what it adds to a head.
+    own_bytes: usize,
 }
 
 impl HeadWriter {
     pub(super) fn new(host: HeaderValue, key: &Secret, auth: AuthForm, hop: Hop) -> Self {
-        Self { host, credentials: credentials(key, auth), hop }
+        let mut writer = Self { host, credentials: credentials(key, auth), hop, own_bytes: 0 };
+        let none = HeaderMap::new();
+        let own_bytes: usize = writer.fields(&none).map(line_bytes).sum();
+        writer.own_bytes = writer.hop.target_prefix.len() + own_bytes;
+        writer
     }
 
     /// The proxy that reads the requests, where one does.
@@ -60,13 +66,10 @@ impl HeadWriter {
     /// draft's, byte for byte; the headers are those of [`Self::fields`].
     pub(super) fn bytes(&self, draft: &Draft<'_>) -> Zeroizing<Vec<u8>> {
         let prefix = &self.hop.target_prefix;
-        let names_and_values =
-            self.fields(draft.headers).map(|(name, value)| name.as_str().len() + value.len());
-        let room = prefix.len()
-            + draft.target.as_str().len()
-            + names_and_values.map(|bytes| bytes + 4).sum::<usize>();
+        let lines: usize = draft.headers.iter().map(line_bytes).sum();
+        let room = self.own_bytes + draft.target.as_str().len() + lines + BESIDE_BYTES_MAX;
         // As it never grows, no copy of the key is left behind.
-        let mut head = Zeroizing::new(Vec::with_capacity(room + BESIDE_BYTES_MAX));
+        let mut head = Zeroizing::new(Vec::with_capacity(room));
         let mut push = |piece: &[u8]| head.extend_from_slice(piece);
         push(draft.method.as_str().as_bytes());
         push(b" ");
@@ -80,7 +83,9 @@ impl HeadWriter {
             push(b"\r\n");
         }
         if draft.body.has_remaining() {
-            push(format!("content-length: {}\r\n", draft.body.remaining()).as_bytes());
+            push(b"content-length: ");
+            push(itoa::Buffer::new().format(draft.body.remaining()).as_bytes());
+            push(b"\r\n");
         }
         push(b"\r\n");
         head
@@ -188,6 +193,10 @@ pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
     for name in dropped {
         headers.remove(name);
     }
+}
+
+fn line_bytes((name, value): (&HeaderName, &HeaderValue)) -> usize {
+    name.as_str().len() + b": ".len() + value.len() + b"\r\n".len()
 }
 
 /// The names that `Connection` names, which concern that connection only. They are dropped before ours are written, so

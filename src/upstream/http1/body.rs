@@ -145,3 +145,74 @@ impl Body for Http1Body {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const CHUNKED: Framing = Framing::Chunked { chunks: Chunks::Start, beside_bytes: 0 };
+
+    /// What comes of a body that is read in these pieces, and how many bytes are not its.
+    fn read(mut framing: Framing, pieces: &[&[u8]]) -> (Vec<u8>, usize) {
+        let (mut data, mut surplus) = (Vec::new(), 0);
+        for piece in pieces {
+            let taken = if framing.is_over() {
+                0
+            } else {
+                framing.take(piece).map_or(0, |(part, taken)| {
+                    data.extend_from_slice(&part);
+                    taken
+                })
+            };
+            surplus += piece.len() - taken;
+        }
+        assert!(framing.is_over() || framing == Framing::UntilClose);
+        (data, surplus)
+    }
+
+    proptest! {
+        #[test]
+        fn a_body_is_the_same_however_it_is_cut(
+            parts in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 1..40), 0..6),
+            trailer in proptest::option::of("x-[a-z]{1,5}: [a-z]{0,5}\r\n"),
+            surplus in proptest::collection::vec(any::<u8>(), 0..10),
+            cuts in proptest::collection::vec(0usize..400, 0..8),
+        ) {
+            let whole = parts.concat();
+            let mut chunked: Vec<u8> = Vec::new();
+            for part in &parts {
+                chunked.extend(format!("{:x};a=b\r\n", part.len()).into_bytes());
+                chunked.extend(part);
+                chunked.extend(b"\r\n");
+            }
+            chunked.extend(format!("0\r\n{}\r\n", trailer.unwrap_or_default()).into_bytes());
+            for (framing, mut bytes) in [(CHUNKED, chunked), (Framing::Length(whole.len() as u64), whole.clone())] {
+                bytes.extend(&surplus);
+                let mut cuts: Vec<usize> = cuts.iter().map(|cut| (*cut).min(bytes.len())).collect();
+                cuts.extend([0, bytes.len()]);
+                cuts.sort_unstable();
+                let pieces: Vec<&[u8]> = cuts.windows(2).map(|cut| &bytes[cut[0]..cut[1]]).collect();
+                prop_assert_eq!(read(framing, &pieces), (whole.clone(), surplus.len()));
+            }
+        }
+    }
+
+    #[test]
+    fn what_came_before_a_malformed_chunk_is_given_and_then_the_error() {
+        let mut framing = CHUNKED;
+        let bytes = b"2\r\nab\r\nzz\r\n";
+        let (data, taken) = framing.take(bytes).unwrap();
+        assert_eq!((&data[..], taken), (&b"ab"[..], 7));
+        assert!(framing.take(&bytes[taken..]).is_err());
+    }
+
+    #[test]
+    fn between_two_bytes_of_a_body_not_much_may_stand() {
+        let trailers = "x-trailer: y\r\n".repeat(2_000);
+        let mut framing = CHUNKED;
+        framing.take(b"1\r\na\r\n0\r\n").unwrap();
+        assert!(trailers.as_bytes().chunks(1000).any(|piece| framing.take(piece).is_err()));
+    }
+}

@@ -1,4 +1,4 @@
-//! The head of an answer, and how its body is delimited (RFC 9112 §4–§6).
+//! The head of an answer, and how its body is delimited (RFC 9112 §4–§6, §9.3).
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -58,54 +58,110 @@ pub(super) fn read(bytes: &Bytes, method: &Method) -> io::Result<Read> {
         return Ok(Read::Informational(length));
     }
     let mut headers = HeaderMap::with_capacity(head.headers.len());
+    let mut said = Said::default();
     for field in head.headers.iter() {
         let name = HeaderName::from_bytes(field.name.as_bytes());
         let value = HeaderValue::from_maybe_shared(bytes.slice_ref(field.value));
         let (Ok(name), Ok(value)) = (name, value) else {
             return Err(malformed(format!("its header {:?} is malformed", field.name)));
         };
+        said.note(&name, &value);
         headers.append(name, value);
     }
     let is_http11 = head.version == Some(1);
-    let framing = framing(status, method, &headers, is_http11)?;
-    let lengths = settle_lengths(&mut headers, &framing);
-    let keeps =
-        lengths == Lengths::Agree && framing != Framing::UntilClose && stays_open(&headers, is_http11);
-    let idle_max = if keeps { age::idle_allowed(&headers) } else { Duration::ZERO };
+    let framing = match status {
+        _ if *method == Method::HEAD => Framing::Length(0),
+        StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED => Framing::Length(0),
+        _ => said.framing(is_http11)?,
+    };
+    let idle_max = match said.is_clear() && framing != Framing::UntilClose && said.stays_open(is_http11) {
+        true => said.idle_max.unwrap_or(age::IDLE_MAX),
+        false => Duration::ZERO,
+    };
+    if !said.is_clear() {
+        settle_length(&mut headers, &framing);
+    }
     Ok(Read::Final(length, Box::new(AnswerHead { status, headers, framing, idle_max })))
 }
 
-/// RFC 9112 §6.3.
-fn framing(status: StatusCode, method: &Method, headers: &HeaderMap, is_http11: bool) -> io::Result<Framing> {
-    if matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) || *method == Method::HEAD {
-        return Ok(Framing::Length(0));
-    }
-    if let Some(last) = headers.get_all(TRANSFER_ENCODING).iter().next_back() {
-        if !is_http11 {
-            return Err(malformed("it has a Transfer-Encoding, which HTTP/1.0 does not know"));
-        }
-        return Ok(match is_chunked(last) {
-            true => Framing::Chunked { chunks: Chunks::default(), beside_bytes: 0 },
-            false => Framing::UntilClose,
-        });
-    }
-    let mut length = None;
-    for value in headers.get_all(CONTENT_LENGTH) {
-        for said in value.as_bytes().split(|&byte| byte == b',') {
-            let said = number(said.trim_ascii());
-            if said.is_none() || length.is_some_and(|length| Some(length) != said) {
-                return Err(malformed("its Content-Length is not one number"));
-            }
-            length = said;
-        }
-    }
-    Ok(length.map_or(Framing::UntilClose, Framing::Length))
+/// What the headers say of the body's end and of the connection.
+#[derive(Default)]
+struct Said {
+    /// The numbers in `Content-Length`, if they are numbers and all the same.
+    length: Option<u64>,
+    lengths: usize,
+    is_no_length: bool,
+    coding: Option<Coding>,
+    closes: bool,
+    keeps: bool,
+    idle_max: Option<Duration>,
 }
 
-/// Whether the last of the transfer codings is the one that tells where it ends.
-fn is_chunked(last: &HeaderValue) -> bool {
-    let coding = last.as_bytes().rsplit(|&byte| byte == b',').next().unwrap_or_default();
-    coding.trim_ascii().eq_ignore_ascii_case(b"chunked")
+/// The last of the transfer codings.
+#[derive(Clone, Copy)]
+enum Coding {
+    Chunked,
+    /// It does not tell where it ends.
+    Other,
+}
+
+impl Said {
+    fn note(&mut self, name: &HeaderName, value: &HeaderValue) {
+        let parts = || value.as_bytes().split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
+        if name == CONTENT_LENGTH {
+            for number in parts().map(number) {
+                self.is_no_length |=
+                    number.is_none() || self.length.is_some_and(|length| Some(length) != number);
+                self.length = number;
+                self.lengths += 1;
+            }
+        } else if name == TRANSFER_ENCODING {
+            let is_chunked = parts().next_back().is_some_and(|last| last.eq_ignore_ascii_case(b"chunked"));
+            self.coding = Some(if is_chunked { Coding::Chunked } else { Coding::Other });
+        } else if name == CONNECTION {
+            self.closes |= parts().any(|option| option.eq_ignore_ascii_case(b"close"));
+            self.keeps |= parts().any(|option| option.eq_ignore_ascii_case(b"keep-alive"));
+        } else if name == age::KEEP_ALIVE {
+            self.idle_max = self.idle_max.or(age::idle_allowed(value));
+        }
+    }
+
+    /// RFC 9112 §6.3.
+    fn framing(&self, is_http11: bool) -> io::Result<Framing> {
+        match (self.coding, self.length) {
+            (Some(_), _) if !is_http11 => {
+                Err(malformed("it has a Transfer-Encoding, which HTTP/1.0 does not know"))
+            }
+            (Some(Coding::Chunked), _) => Ok(Framing::Chunked { chunks: Chunks::default(), beside_bytes: 0 }),
+            (Some(Coding::Other), _) => Ok(Framing::UntilClose),
+            (None, _) if self.is_no_length => Err(malformed("its Content-Length is not one number")),
+            (None, Some(length)) => Ok(Framing::Length(length)),
+            (None, None) => Ok(Framing::UntilClose),
+        }
+    }
+
+    /// Whether the length is said once at most. Who says it in two ways is not trusted with another request on the
+    /// connection (RFC 9112 §6.3).
+    fn is_clear(&self) -> bool {
+        self.lengths == 0 || (self.lengths == 1 && self.coding.is_none())
+    }
+
+    fn stays_open(&self, is_http11: bool) -> bool {
+        !self.closes && (is_http11 || self.keeps)
+    }
+}
+
+/// Leaves the one length in the head that the body is read by, so that nobody after us reads it by another one.
+fn settle_length(headers: &mut HeaderMap, framing: &Framing) {
+    match *framing {
+        Framing::Length(length) if length > 0 => {
+            drop(headers.insert(CONTENT_LENGTH, HeaderValue::from(length)));
+        }
+        // Where there is no body, as after HEAD, the length may be that of another one.
+        Framing::Length(_) | Framing::Chunked { .. } | Framing::UntilClose => {
+            drop(headers.remove(CONTENT_LENGTH));
+        }
+    }
 }
 
 /// Digits and nothing else, no more than fits a signed count.
@@ -118,49 +174,116 @@ fn number(digits: &[u8]) -> Option<u64> {
     number.filter(|&number| number <= i64::MAX.cast_unsigned())
 }
 
-/// What a head says of its body's length.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Lengths {
-    Agree,
-    /// In two ways, of which the next reader may take the other one.
-    Differ,
-}
-
-/// Leaves the one length in the head that the body is read by, so that nobody after us reads it by another one. An
-/// upstream that says it in two ways is not trusted with another request on the connection (RFC 9112 §6.3).
-fn settle_lengths(headers: &mut HeaderMap, framing: &Framing) -> Lengths {
-    let mut said = headers.get_all(CONTENT_LENGTH).iter();
-    let agrees = match (said.next(), said.next()) {
-        (None, _) => true,
-        (Some(length), None) => {
-            !length.as_bytes().contains(&b',') && !headers.contains_key(TRANSFER_ENCODING)
-        }
-        (Some(_), Some(_)) => false,
-    };
-    if agrees {
-        return Lengths::Agree;
-    }
-    match *framing {
-        Framing::Length(length) if length > 0 => {
-            drop(headers.insert(CONTENT_LENGTH, HeaderValue::from(length)));
-        }
-        // Where there is no body, as after HEAD, the length may be that of another one.
-        Framing::Length(_) | Framing::Chunked { .. } | Framing::UntilClose => {
-            drop(headers.remove(CONTENT_LENGTH))
-        }
-    }
-    Lengths::Differ
-}
-
-/// RFC 9112 §9.3.
-fn stays_open(headers: &HeaderMap, is_http11: bool) -> bool {
-    let says = |option: &str| {
-        let mut values = headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
-        values.any(|value| value.split(',').any(|said| said.trim().eq_ignore_ascii_case(option)))
-    };
-    !says("close") && (is_http11 || says("keep-alive"))
-}
-
 fn malformed(what: impl Into<String>) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("the answer is malformed: {}", what.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NO_CHUNK: Framing = Framing::Chunked { chunks: Chunks::Start, beside_bytes: 0 };
+
+    fn answer(method: Method, head: &str) -> Result<Box<AnswerHead>, String> {
+        match read(&Bytes::copy_from_slice(head.as_bytes()), &method) {
+            Ok(Read::Final(length, answer)) if length == head.len() => Ok(answer),
+            other => Err(format!("{other:?}")),
+        }
+    }
+
+    fn framed(lines: &str) -> Option<(Framing, bool)> {
+        let head = answer(Method::POST, &format!("HTTP/1.1 200 OK\r\n{lines}\r\n")).ok()?;
+        Some((head.framing, !head.idle_max.is_zero()))
+    }
+
+    #[test]
+    fn a_body_ends_in_one_way() {
+        let length = |length| Some((Framing::Length(length), true));
+        assert_eq!(framed("content-length: 5\r\n"), length(5));
+        assert_eq!(framed("Content-Length:0\r\n"), length(0));
+        assert_eq!(framed("transfer-encoding: chunked\r\n"), Some((NO_CHUNK, true)));
+        assert_eq!(framed("transfer-encoding: gzip, Chunked \r\n"), Some((NO_CHUNK, true)));
+        assert_eq!(
+            framed("transfer-encoding: gzip\r\ntransfer-encoding: chunked\r\n"),
+            Some((NO_CHUNK, true))
+        );
+        assert_eq!(framed("transfer-encoding: chunked, gzip\r\n"), Some((Framing::UntilClose, false)));
+        assert_eq!(framed(""), Some((Framing::UntilClose, false)));
+        for value in ["", "-1", "+1", "1 1", "0x1", "1, 2", "18446744073709551615", "9223372036854775808"] {
+            assert_eq!(framed(&format!("content-length: {value}\r\n")), None, "{value:?}");
+        }
+        assert_eq!(framed("content-length: 5\r\ncontent-length: 6\r\n"), None);
+    }
+
+    #[test]
+    fn what_says_its_length_in_two_ways_is_read_by_one_and_its_connection_is_not_used_again() {
+        for (lines, framing, said) in [
+            ("content-length: 5\r\ncontent-length: 5\r\n", Framing::Length(5), Some("5")),
+            ("content-length: 5, 5\r\n", Framing::Length(5), Some("5")),
+            ("content-length: 5\r\ntransfer-encoding: chunked\r\n", NO_CHUNK, None),
+        ] {
+            let head = answer(Method::POST, &format!("HTTP/1.1 200 OK\r\n{lines}\r\n")).unwrap();
+            let length = head.headers.get(CONTENT_LENGTH).map(|length| length.to_str().unwrap());
+            assert_eq!((head.framing, length, head.idle_max), (framing, said, Duration::ZERO), "{lines}");
+        }
+    }
+
+    #[test]
+    fn some_answers_have_no_body_whatever_they_say() {
+        let lines = "content-length: 5\r\n\r\n";
+        for (method, status) in [(Method::HEAD, 200), (Method::GET, 204), (Method::GET, 304)] {
+            let head = answer(method, &format!("HTTP/1.1 {status} x\r\n{lines}")).unwrap();
+            assert_eq!(
+                (head.framing, &head.headers[CONTENT_LENGTH]),
+                (Framing::Length(0), &"5".parse().unwrap())
+            );
+        }
+    }
+
+    #[test]
+    fn a_connection_stays_open_unless_it_is_said_or_the_version_is_old() {
+        for (version, connection, stays) in [
+            ("1.1", "x: y", true),
+            ("1.1", "connection: Close", false),
+            ("1.1", "connection: keep-alive, close", false),
+            ("1.1", "connection: close\r\nconnection: keep-alive", false),
+            ("1.0", "x: y", false),
+            ("1.0", "connection: Keep-Alive", true),
+        ] {
+            let head = format!("HTTP/{version} 200 OK\r\ncontent-length: 0\r\n{connection}\r\n\r\n");
+            assert_eq!(
+                !answer(Method::GET, &head).unwrap().idle_max.is_zero(),
+                stays,
+                "{version} {connection}"
+            );
+        }
+        let head = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\nkeep-alive: timeout=5\r\n\r\n";
+        assert_eq!(answer(Method::GET, head).unwrap().idle_max, Duration::from_secs(4));
+    }
+
+    #[test]
+    fn a_head_is_read_once_it_is_whole_and_not_before() {
+        let head = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\nx-a: b\r\n\r\n";
+        for cut in 0..head.len() {
+            let read = read(&Bytes::copy_from_slice(&head.as_bytes()[..cut]), &Method::POST);
+            assert!(matches!(read, Ok(Read::Partial)), "{cut}: {read:?}");
+        }
+        let informational = "HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n";
+        let both = Bytes::from([informational, head].concat());
+        let Ok(Read::Informational(length)) = read(&both, &Method::POST) else { panic!() };
+        assert_eq!(length, informational.len());
+        assert_eq!(answer(Method::POST, head).unwrap().headers["x-a"], "b");
+    }
+
+    #[test]
+    fn what_is_no_head_is_refused() {
+        for start in ["HTTP/1.1 20 OK", "HTTP/1.1 2000 OK", "HTTP/2.0 200 OK", "ICY 200 OK", "\0", "{"] {
+            assert!(
+                answer(Method::GET, &format!("{start}\r\ncontent-length: 0\r\n\r\n")).is_err(),
+                "{start}"
+            );
+        }
+        assert!(answer(Method::GET, "HTTP/1.0 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").is_err());
+        assert!(answer(Method::GET, &format!("HTTP/1.1 200 OK\r\n{}\r\n", "a: b\r\n".repeat(101))).is_err());
+    }
 }
