@@ -116,43 +116,54 @@ impl<'a> Iterator for Elements<'a> {
 }
 
 /// What a byte outside of strings is to a walk.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd)]
 enum Mark {
     Nothing,
+    Comma,
     Quote,
     Open,
     Close,
-    Comma,
 }
 
 static MARKS: [Mark; 256] = {
     let mut marks = [Mark::Nothing; 256];
+    marks[b',' as usize] = Mark::Comma;
     marks[b'"' as usize] = Mark::Quote;
     marks[b'{' as usize] = Mark::Open;
     marks[b'[' as usize] = Mark::Open;
     marks[b'}' as usize] = Mark::Close;
     marks[b']' as usize] = Mark::Close;
-    marks[b',' as usize] = Mark::Comma;
     marks
 };
 
-/// Where the value that begins at `at` ends; none when the text ends within it.
-fn end_of_value(text: &[u8], mut at: usize) -> Option<usize> {
+fn mark(byte: u8) -> Mark {
+    MARKS[usize::from(byte)]
+}
+
+/// Where the value that begins at `start` ends; none when the text ends within it.
+fn end_of_value(text: &[u8], start: usize) -> Option<usize> {
+    let at = start + text.get(start..)?.iter().position(|&byte| mark(byte) != Mark::Nothing)?;
+    match mark(text[at]) {
+        Mark::Quote => Some(closing_quote(text, at + 1)? + 1),
+        Mark::Open => end_of_nested(text, at),
+        Mark::Nothing | Mark::Comma | Mark::Close => Some(at),
+    }
+}
+
+/// The same of an object or an array, whichever brackets close it.
+#[inline(never)]
+fn end_of_nested(text: &[u8], mut at: usize) -> Option<usize> {
     let mut depth = 0usize;
     loop {
-        match MARKS[usize::from(*text.get(at)?)] {
-            Mark::Nothing => {}
-            Mark::Quote => {
-                at = closing_quote(text, at + 1)?;
-                if depth == 0 {
-                    return Some(at + 1);
-                }
-            }
+        while mark(*text.get(at)?) <= Mark::Comma {
+            at += 1;
+        }
+        match mark(text[at]) {
+            Mark::Quote => at = closing_quote(text, at + 1)?,
             Mark::Open => depth += 1,
-            Mark::Close | Mark::Comma if depth == 0 => return Some(at),
             Mark::Close if depth == 1 => return Some(at + 1),
             Mark::Close => depth -= 1,
-            Mark::Comma => {}
+            Mark::Nothing | Mark::Comma => {}
         }
         at += 1;
     }
@@ -163,42 +174,40 @@ fn end_of_value(text: &[u8], mut at: usize) -> Option<usize> {
 #[inline]
 fn closing_quote(text: &[u8], start: usize) -> Option<usize> {
     let inside = text.get(start..)?;
-    match first_word(inside).and_then(quote_in) {
-        Some(at) if !is_escaped(&inside[..at]) => Some(start + at),
+    match quote_in_first_word(inside) {
+        Some(at) if !inside[..at].ends_with(b"\\") => Some(start + at),
         Some(_) | None => Some(start + closing_quote_of_long(inside)?),
     }
 }
 
+/// The same where it is further away, or escapes come before it.
+#[inline(never)]
 fn closing_quote_of_long(inside: &[u8]) -> Option<usize> {
     let mut at = 0;
     loop {
-        let rest = inside.get(at..)?;
-        at += match first_word(rest).and_then(quote_in) {
-            Some(near) => near,
-            None => memchr(b'"', rest)?,
-        };
-        if !is_escaped(&inside[..at]) {
+        at += first_quote(inside.get(at..)?)?;
+        // Of backslashes in a row each second one is itself escaped. No backslash is counted twice: a row of
+        // them ends at the quote before.
+        let backslashes = inside[..at].iter().rev().take_while(|&&byte| byte == b'\\').count();
+        if backslashes.is_multiple_of(2) {
             return Some(at);
         }
         at += 1;
     }
 }
 
-/// Whether the byte that follows is escaped: of backslashes in a row each second one itself is. Over a whole
-/// string none is counted twice, since a row of them ends at the quote before.
+fn first_quote(text: &[u8]) -> Option<usize> {
+    let second = || Some(WORD_BYTES + quote_in_first_word(text.get(WORD_BYTES..)?)?);
+    quote_in_first_word(text).or_else(second).or_else(|| memchr(b'"', text))
+}
+
+const WORD_BYTES: usize = 8;
+
+/// Where the first quote stands, if it is one of so many bytes.
 #[inline]
-fn is_escaped(before: &[u8]) -> bool {
-    before.ends_with(b"\\")
-        && before.iter().rev().take_while(|&&byte| byte == b'\\').count() % 2 == 1
-}
-
-fn first_word(text: &[u8]) -> Option<u64> {
-    text.first_chunk().map(|word| u64::from_le_bytes(*word))
-}
-
-/// Which of a word's bytes is the first quote.
-fn quote_in(word: u64) -> Option<usize> {
-    const ONES: u64 = u64::from_le_bytes([1; 8]);
+fn quote_in_first_word(text: &[u8]) -> Option<usize> {
+    const ONES: u64 = u64::from_le_bytes([1; WORD_BYTES]);
+    let word = u64::from_le_bytes(*text.first_chunk()?);
     let others = word ^ (ONES * b'"' as u64);
     // The high bit of each byte that is zero, and maybe of some above it.
     let zeros = others.wrapping_sub(ONES) & !others & (ONES << 7);
@@ -210,7 +219,9 @@ fn quote_in(word: u64) -> Option<usize> {
 pub fn as_text(value: &[u8]) -> Option<Cow<'_, str>> {
     let inside = value.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
     // RFC 8259 §7: a control character must be escaped.
-    if inside.iter().all(|&byte| byte >= b' ' && byte != b'\\' && byte != b'"') {
+    let is_plain = |byte: u8| (byte >= b' ') & (byte != b'\\') & (byte != b'"');
+    // Looking at all of them beats stopping at the first.
+    if inside.iter().fold(true, |all, &byte| all & is_plain(byte)) {
         std::str::from_utf8(inside).ok().map(Cow::Borrowed)
     } else {
         serde_json::from_slice(value).ok().map(Cow::Owned)

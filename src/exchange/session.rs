@@ -24,8 +24,7 @@ const METADATA_BYTES_MAX: usize = 4096;
 const PROMPT_SEED: u64 = 1;
 /// A line that Claude Code may put before its system prompt. It changes from request to request, so it
 /// is no part of what they share.
-static BILLING_LINE: LazyLock<Finder<'_>> =
-    LazyLock::new(|| Finder::new(b"\"x-anthropic-billing-header"));
+static BILLING_LINE: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new(b"\"x-anthropic-billing-header"));
 /// How deep into the system prompt that line may begin.
 const BILLING_LINE_WITHIN_BYTES: usize = 256;
 

@@ -59,9 +59,7 @@ pub fn pieces() -> impl Strategy<Value = Vec<u8>> {
     ];
     let opening = proptest::sample::select(["{", "[", "{\"a\":", "[{", ""].to_vec());
     (opening, proptest::collection::vec(piece, 0..40), proptest::option::weighted(0.1, any::<u8>())).prop_map(
-        |(opening, pieces, odd)| {
-            [opening.as_bytes(), pieces.concat().as_bytes(), odd.as_slice()].concat()
-        },
+        |(opening, pieces, odd)| [opening.as_bytes(), pieces.concat().as_bytes(), odd.as_slice()].concat(),
     )
 }
 
@@ -81,10 +79,14 @@ proptest::proptest! {
     }
 
     #[test]
-    fn the_first_quote_of_a_word_is_found(
-        word in proptest::array::uniform8(proptest::sample::select(b"\"!#\xa2\x21\x23\x00\xff".to_vec())),
+    fn the_first_quote_is_found_wherever_it_stands(
+        blank in 0usize..20,
+        text in proptest::collection::vec(proptest::sample::select(b"\"!#\xa2\x21\x23\x00\xff".to_vec()), 0..40),
     ) {
-        assert_eq!(quote_in(u64::from_le_bytes(word)), word.iter().position(|&byte| byte == b'"'));
+        let text = [vec![b'!'; blank], text].concat();
+        let at = text.iter().position(|&byte| byte == b'"');
+        assert_eq!(first_quote(&text), at);
+        assert_eq!(quote_in_first_word(&text), at.filter(|&at| at < WORD_BYTES && text.len() >= WORD_BYTES));
     }
 
     #[test]

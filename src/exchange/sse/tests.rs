@@ -77,8 +77,7 @@ fn the_type_of_an_event_is_found_beyond_what_is_kept_of_it() {
 
 /// The same over the whole stream at once, line by line, without a limit.
 fn reference(stream: &str) -> Vec<(String, String)> {
-    let stream =
-        stream.strip_prefix('\u{feff}').unwrap_or(stream).replace("\r\n", "\n").replace('\r', "\n");
+    let stream = stream.strip_prefix('\u{feff}').unwrap_or(stream).replace("\r\n", "\n").replace('\r', "\n");
     let (mut events, mut event) = (Vec::new(), None::<(String, String)>);
     // The last piece is no line: no end came after it.
     let lines: Vec<&str> = stream.split('\n').collect();
@@ -105,10 +104,22 @@ fn reference(stream: &str) -> Vec<(String, String)> {
 }
 
 fn line() -> impl proptest::strategy::Strategy<Value = String> {
-    let pieces =
-        [
-        "data", "event", "data: ", "id", ":", " ", "x", "{}", "{\"type\":\"a\"}", "\n", "\r", "\r\n", "\n\n",
-        "\u{feff}", "é",
+    let pieces = [
+        "data",
+        "event",
+        "data: ",
+        "id",
+        ":",
+        " ",
+        "x",
+        "{}",
+        "{\"type\":\"a\"}",
+        "\n",
+        "\r",
+        "\r\n",
+        "\n\n",
+        "\u{feff}",
+        "é",
     ];
     proptest::collection::vec(proptest::sample::select(pieces.to_vec()), 0..6)
         .prop_map(|pieces| pieces.concat())
