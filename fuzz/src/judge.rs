@@ -45,8 +45,8 @@ pub fn run(bytes: &[u8]) {
     let call = CALLS[usize::from(*call) % CALLS.len()];
     let status = 200 + u16::from_be_bytes([*high, *low]) % 400;
     let (headers, body) = headers(CODINGS[usize::from(*coding) % CODINGS.len()], rest);
-    let body = body[..body.len().min(INSPECTED_BYTES_MAX)].to_vec();
-    let beginning = Beginning::of(body, &headers);
+    let body = &body[..body.len().min(INSPECTED_BYTES_MAX)];
+    let beginning = Beginning::of(body.into(), &headers);
     assert!(beginning.text().len() <= INSPECTED_BYTES_MAX);
     let error = ErrorText::of(beginning.text());
     let _ = shape_of_answer(call, &beginning);

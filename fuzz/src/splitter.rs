@@ -21,7 +21,7 @@ type Fields = (Vec<u8>, Vec<u8>);
 fn split<'a>(limit_bytes: usize, pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<Fields> {
     let (mut splitter, mut events) = (Splitter::new(limit_bytes), Vec::new());
     for piece in pieces {
-        splitter.push(piece, |event| events.push((event.name.clone(), event.data.clone())));
+        splitter.push(piece, |event| events.push((event.name.to_vec(), event.data.to_vec())));
     }
     events
 }

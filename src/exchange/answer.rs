@@ -19,7 +19,7 @@ pub enum Shape {
 }
 
 /// Judges the beginning of the body of a 2xx; up to 8 KiB of it.
-pub fn shape_of_answer(call: Call, beginning: &Beginning) -> Shape {
+pub fn shape_of_answer(call: Call, beginning: &Beginning<'_>) -> Shape {
     let shape = shape_of_text(call, beginning.text());
     match (beginning, shape) {
         (Beginning::Hidden, _) => Shape::Answer,
@@ -33,18 +33,7 @@ pub fn shape_of_answer(call: Call, beginning: &Beginning) -> Shape {
 }
 
 fn shape_of_text(call: Call, prefix: &[u8]) -> Shape {
-    if prefix.trim_ascii().is_empty() {
-        return Shape::Foreign;
-    }
-    if !call.speaks_for_health() {
-        return Shape::Answer;
-    }
-    if prefix.trim_ascii_start()[0] != b'{' {
-        return Shape::Foreign;
-    }
-    if let Some(error) = ErrorText::of(prefix) {
-        return Shape::Error(error);
-    }
+    let Some(first) = prefix.trim_ascii_start().first() else { return Shape::Foreign };
     // Each protocol's answers name themselves early; a relay that leaves that out sends the content.
     let names: &[&[u8]] = match call {
         Call::Messages => &[b"type", b"content", b"role"],
@@ -53,8 +42,21 @@ fn shape_of_text(call: Call, prefix: &[u8]) -> Shape {
         Call::Embeddings => &[b"data", b"object"],
         Call::CountTokens | Call::Models | Call::Other => return Shape::Answer,
     };
-    let known = TopLevel::of(prefix).any(|(name, value)| names.contains(&name) && !may_say_error(value));
-    if known { Shape::Answer } else { Shape::Unclear }
+    if *first != b'{' {
+        return Shape::Foreign;
+    }
+    let (mut has_error, mut is_known) = (false, false);
+    for (name, value) in TopLevel::of(prefix) {
+        // Of several errors the first one counts.
+        if name == b"error" && !std::mem::replace(&mut has_error, true) {
+            if let Some(error) = ErrorText::of_member(value) {
+                return Shape::Error(error);
+            }
+        } else {
+            is_known |= names.contains(&name) && !may_say_error(value);
+        }
+    }
+    if is_known { Shape::Answer } else { Shape::Unclear }
 }
 
 /// `"error"`, as the type of an error, or a beginning of it.
@@ -68,7 +70,7 @@ mod tests {
 
     #[test]
     fn an_error_or_nothing_or_a_page_is_no_answer() {
-        let shape = |body: &str| shape_of_answer(Call::Messages, &Beginning::Plain(body.into()));
+        let shape = |body: &str| shape_of_answer(Call::Messages, &Beginning::Plain(body.as_bytes().into()));
         assert_eq!(shape(""), Shape::Foreign);
         assert_eq!(shape(" \r\n"), Shape::Foreign);
         assert_eq!(shape("<html>busy</html>"), Shape::Foreign);
@@ -82,7 +84,7 @@ mod tests {
         for beginning in
             ["{", r#"{"id":"m""#, r#"{"typ"#, r#"{"type":"#, r#"{"type":"err"#, r#"{"type":"error","#]
         {
-            let shape = shape_of_answer(Call::Messages, &Beginning::Plain(beginning.into()));
+            let shape = shape_of_answer(Call::Messages, &Beginning::Plain(beginning.as_bytes().into()));
             assert_eq!(shape, Shape::Unclear, "{beginning}");
         }
     }
@@ -90,13 +92,13 @@ mod tests {
     #[test]
     fn a_response_object_with_a_null_error_is_an_answer() {
         let body = br#"{"id":"r","object":"response","error":null,"status":"completed"}"#;
-        assert_eq!(shape_of_answer(Call::Responses, &Beginning::Plain(body.to_vec())), Shape::Answer);
+        assert_eq!(shape_of_answer(Call::Responses, &Beginning::Plain(body.into())), Shape::Answer);
     }
 
     #[test]
     fn what_does_not_show_through_its_coding_is_not_judged() {
         let decoded = |text: &str, is_whole| Beginning::Decoded { text: text.into(), is_whole };
-        let shape = |beginning: Beginning| shape_of_answer(Call::Messages, &beginning);
+        let shape = |beginning: Beginning<'_>| shape_of_answer(Call::Messages, &beginning);
         assert_eq!(shape(decoded("", false)), Shape::Hidden);
         assert_eq!(shape(decoded("{", false)), Shape::Hidden);
         assert_eq!(shape(decoded("", true)), Shape::Foreign);
@@ -104,5 +106,37 @@ mod tests {
         assert_eq!(shape(decoded(r#"{"ok":true}"#, true)), Shape::Unclear);
         assert!(matches!(shape(decoded(r#"{"error":{"message":"no"}}"#, true)), Shape::Error(_)));
         assert_eq!(shape(Beginning::Hidden), Shape::Answer);
+    }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::test_runner::Config::with_cases(1000))]
+
+        #[test]
+        fn one_walk_sees_what_a_look_for_each_sees(
+            members in proptest::collection::vec(
+                (
+                    proptest::sample::select(["error", "type", "role", "x"].to_vec()),
+                    proptest::sample::select(
+                        ["null", "{\"code\":\"c\"}", "\"error\"", "\"message\"", "[]", "nul"].to_vec()
+                    ),
+                ),
+                0..5,
+            ),
+            cut in 0usize..100,
+        ) {
+            let members: Vec<String> =
+                members.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
+            let text = format!("{{{}}}", members.join(","));
+            let text = &text.as_bytes()[..cut.clamp(1, text.len())];
+            let is_named = |(name, value): (&[u8], _)| {
+                [&b"type"[..], b"role"].contains(&name) && !may_say_error(value)
+            };
+            let expected = match ErrorText::of(text) {
+                Some(error) => Shape::Error(error),
+                None if TopLevel::of(text).any(is_named) => Shape::Answer,
+                None => Shape::Unclear,
+            };
+            assert_eq!(shape_of_text(Call::Messages, text), expected);
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! The beginnings of compressed bodies, decoded to be looked into. What is forwarded is what came.
 
+use std::borrow::Cow;
 use std::io::Read;
 
 use brotli_decompressor::BrotliDecoderParameter;
@@ -16,9 +17,9 @@ const ZSTD_WINDOW_BYTES_MAX: u64 = 8 * 1024 * 1024;
 
 /// What can be seen of the beginning of a body.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Beginning {
+pub enum Beginning<'a> {
     /// It is not encoded.
-    Plain(Vec<u8>),
+    Plain(Cow<'a, [u8]>),
     /// It was decoded, up to 8 KiB of it.
     Decoded {
         /// As far as the bytes and the limit go, or to where they are damaged.
@@ -30,9 +31,9 @@ pub enum Beginning {
     Hidden,
 }
 
-impl Beginning {
+impl<'a> Beginning<'a> {
     /// Of up to 8 KiB of a body with these headers. Nothing that the bytes say makes it fail.
-    pub fn of(bytes: Vec<u8>, headers: &HeaderMap) -> Self {
+    pub fn of(bytes: Cow<'a, [u8]>, headers: &HeaderMap) -> Self {
         let mut codings = headers.get_all(CONTENT_ENCODING).iter();
         let Some(coding) = codings.next() else { return Self::Plain(bytes) };
         if codings.next().is_some() {
@@ -65,14 +66,15 @@ impl Beginning {
     /// What can be seen; empty where nothing can.
     pub fn text(&self) -> &[u8] {
         match self {
-            Self::Plain(text) | Self::Decoded { text, .. } => text,
+            Self::Plain(text) => text,
+            Self::Decoded { text, .. } => text,
             Self::Hidden => &[],
         }
     }
 }
 
 /// The coding `deflate` is the zlib format (RFC 9110 §8.4.1.2), but some send it without that frame.
-fn deflated(bytes: &[u8]) -> Beginning {
+fn deflated(bytes: &[u8]) -> Beginning<'static> {
     // RFC 1950 §2.2: compression method 8, and a checksum over the first two bytes.
     let is_framed = bytes.len() < 2
         || (bytes[0] & 15 == 8 && u16::from_be_bytes([bytes[0], bytes[1]]).is_multiple_of(31));
@@ -83,7 +85,7 @@ fn deflated(bytes: &[u8]) -> Beginning {
     Beginning::Decoded { text, is_whole: matches!(status, Ok(Status::StreamEnd)) }
 }
 
-fn decoded(mut decoder: impl Read) -> Beginning {
+fn decoded(mut decoder: impl Read) -> Beginning<'static> {
     let mut text = vec![0; INSPECTED_BYTES_MAX];
     let mut length = 0;
     let mut is_whole = false;

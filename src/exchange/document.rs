@@ -1,8 +1,10 @@
 //! Where a JSON document ends.
 
+use memchr::memchr2;
+
 /// Watches a JSON document go by whose end nothing else tells, so that one that was cut does not look whole. It does
 /// not judge whether the text is valid: brackets that are open, or a string that is, are no end.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DocumentWatch {
     open: usize,
     place: Place,
@@ -21,8 +23,12 @@ enum Place {
 
 impl DocumentWatch {
     /// Takes up the next bytes.
-    pub fn push(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
+    pub fn push(&mut self, mut bytes: &[u8]) {
+        loop {
+            if self.place == Place::InString {
+                bytes = &bytes[memchr2(b'"', b'\\', bytes).unwrap_or(bytes.len())..];
+            }
+            let Some((&byte, rest)) = bytes.split_first() else { return };
             self.place = match (self.place, byte) {
                 (Place::Foreign, _) => return,
                 (Place::Escaped, _) => Place::InString,
@@ -42,6 +48,7 @@ impl DocumentWatch {
                 }
                 (Place::Between, _) => Place::Between,
             };
+            bytes = rest;
         }
     }
 
@@ -97,6 +104,9 @@ mod tests {
             watch.push(first);
             watch.push(second);
             assert_eq!(watch.may_end_here(), may_end(text.as_bytes()));
+            let mut byte_by_byte = DocumentWatch::default();
+            text.as_bytes().chunks(1).for_each(|byte| byte_by_byte.push(byte));
+            assert_eq!(watch, byte_by_byte);
         }
     }
 }

@@ -17,6 +17,11 @@ impl ErrorText {
     /// Reads `{"error": {…}}`, which may be cut off; nothing where there is none.
     pub fn of(body: &[u8]) -> Option<Self> {
         let (_, error) = TopLevel::of(body).find(|(name, _)| *name == b"error")?;
+        Self::of_member(error)
+    }
+
+    /// The same of the member's value.
+    pub(super) fn of_member(error: &[u8]) -> Option<Self> {
         // The text may be cut off within it.
         if b"null".starts_with(error) {
             return None;

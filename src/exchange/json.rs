@@ -1,7 +1,9 @@
 //! The top level of a JSON object, found without building a tree: a body may be a megabyte, and two
 //! fields of it matter.
 
-use memchr::memchr2;
+use std::borrow::Cow;
+
+use memchr::memchr;
 
 /// Walks the members of a JSON object at its top level. It is lenient: it never judges whether the text
 /// is valid, it only finds members that are written as JSON writes them.
@@ -52,52 +54,16 @@ impl<'a> TopLevel<'a> {
             return None;
         }
         let start = self.at + 1;
-        let mut at = start;
-        loop {
-            at += memchr2(b'"', b'\\', self.text.get(at..)?)?;
-            if self.text[at] == b'"' {
-                self.at = at + 1;
-                return Some(&self.text[start..at]);
-            }
-            at += 2;
-        }
+        let end = closing_quote(self.text, start)?;
+        self.at = end + 1;
+        Some(&self.text[start..end])
     }
 
     /// The value that begins here, as it stands and as far as it goes.
     fn value(&mut self) -> &'a [u8] {
         let start = self.at;
-        if self.skip_value().is_none() {
-            self.at = self.text.len();
-        }
+        self.at = end_of_value(self.text, start).unwrap_or(self.text.len());
         self.text[start..self.at].trim_ascii_end()
-    }
-
-    /// Moves past the value that begins here; none when the text ends within it.
-    fn skip_value(&mut self) -> Option<()> {
-        let mut depth = 0usize;
-        loop {
-            match self.peek()? {
-                b'"' => {
-                    self.string()?;
-                    if depth == 0 {
-                        return Some(());
-                    }
-                }
-                b'{' | b'[' => {
-                    depth += 1;
-                    self.at += 1;
-                }
-                b'}' | b']' | b',' if depth == 0 => return Some(()),
-                b'}' | b']' => {
-                    depth -= 1;
-                    self.at += 1;
-                    if depth == 0 {
-                        return Some(());
-                    }
-                }
-                _ => self.at += 1,
-            }
-        }
     }
 }
 
@@ -127,6 +93,17 @@ impl<'a> Elements<'a> {
     pub fn of(text: &'a [u8]) -> Self {
         Self(TopLevel::within(b'[', text))
     }
+
+    /// The next element where it is wanted, else none. What is asked is given the text from the element's
+    /// beginning on, with whatever follows it: to see a member of it takes no walk to its end.
+    pub fn next_if(&mut self, is_wanted: impl FnOnce(&[u8]) -> bool) -> Option<&'a [u8]> {
+        let walk = &mut self.0;
+        walk.skip_comma();
+        if matches!(walk.peek(), None | Some(b']' | b'}' | b',')) || !is_wanted(&walk.text[walk.at..]) {
+            return None;
+        }
+        Some(walk.value())
+    }
 }
 
 impl<'a> Iterator for Elements<'a> {
@@ -134,85 +111,129 @@ impl<'a> Iterator for Elements<'a> {
     type Item = &'a [u8];
 
     fn next(&mut self) -> Option<&'a [u8]> {
-        let walk = &mut self.0;
-        walk.skip_comma();
-        if matches!(walk.peek(), None | Some(b']' | b'}' | b',')) {
-            return None;
-        }
-        Some(walk.value())
+        self.next_if(|_| true)
     }
 }
 
-/// The text of a JSON string value; none when it is no whole string.
+/// What a byte outside of strings is to a walk.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd)]
+enum Mark {
+    Nothing,
+    Comma,
+    Quote,
+    Open,
+    Close,
+}
+
+static MARKS: [Mark; 256] = {
+    let mut marks = [Mark::Nothing; 256];
+    marks[b',' as usize] = Mark::Comma;
+    marks[b'"' as usize] = Mark::Quote;
+    marks[b'{' as usize] = Mark::Open;
+    marks[b'[' as usize] = Mark::Open;
+    marks[b'}' as usize] = Mark::Close;
+    marks[b']' as usize] = Mark::Close;
+    marks
+};
+
+fn mark(byte: u8) -> Mark {
+    MARKS[usize::from(byte)]
+}
+
+/// Where the value that begins at `start` ends; none when the text ends within it.
+fn end_of_value(text: &[u8], start: usize) -> Option<usize> {
+    let at = start + text.get(start..)?.iter().position(|&byte| mark(byte) != Mark::Nothing)?;
+    match mark(text[at]) {
+        Mark::Quote => Some(closing_quote(text, at + 1)? + 1),
+        Mark::Open => end_of_nested(text, at),
+        Mark::Nothing | Mark::Comma | Mark::Close => Some(at),
+    }
+}
+
+/// The same of an object or an array, whichever brackets close it.
+#[inline(never)]
+fn end_of_nested(text: &[u8], mut at: usize) -> Option<usize> {
+    let mut depth = 0usize;
+    loop {
+        while mark(*text.get(at)?) <= Mark::Comma {
+            at += 1;
+        }
+        match mark(text[at]) {
+            Mark::Quote => at = closing_quote(text, at + 1)?,
+            Mark::Open => depth += 1,
+            Mark::Close if depth == 1 => return Some(at + 1),
+            Mark::Close => depth -= 1,
+            Mark::Nothing | Mark::Comma => {}
+        }
+        at += 1;
+    }
+}
+
+/// Where the string ends whose inside begins at `start`. Most are names and short words, which are seen at a
+/// glance: a search costs more to begin than they do.
+#[inline]
+fn closing_quote(text: &[u8], start: usize) -> Option<usize> {
+    let inside = text.get(start..)?;
+    match quote_in_first_word(inside) {
+        Some(at) if !inside[..at].ends_with(b"\\") => Some(start + at),
+        Some(_) | None => Some(start + closing_quote_of_long(inside)?),
+    }
+}
+
+/// The same where it is further away, or escapes come before it.
+#[inline(never)]
+fn closing_quote_of_long(inside: &[u8]) -> Option<usize> {
+    let mut at = 0;
+    loop {
+        at += first_quote(inside.get(at..)?)?;
+        // Of backslashes in a row each second one is itself escaped. No backslash is counted twice: a row of
+        // them ends at the quote before.
+        let backslashes = inside[..at].iter().rev().take_while(|&&byte| byte == b'\\').count();
+        if backslashes.is_multiple_of(2) {
+            return Some(at);
+        }
+        at += 1;
+    }
+}
+
+fn first_quote(text: &[u8]) -> Option<usize> {
+    let second = || Some(WORD_BYTES + quote_in_first_word(text.get(WORD_BYTES..)?)?);
+    quote_in_first_word(text).or_else(second).or_else(|| memchr(b'"', text))
+}
+
+const WORD_BYTES: usize = 8;
+
+/// Where the first quote stands, if it is one of so many bytes.
+#[inline]
+fn quote_in_first_word(text: &[u8]) -> Option<usize> {
+    const ONES: u64 = u64::from_le_bytes([1; WORD_BYTES]);
+    let word = u64::from_le_bytes(*text.first_chunk()?);
+    let others = word ^ (ONES * b'"' as u64);
+    // The high bit of each byte that is zero, and maybe of some above it.
+    let zeros = others.wrapping_sub(ONES) & !others & (ONES << 7);
+    (zeros != 0).then_some(zeros.trailing_zeros() as usize / 8)
+}
+
+/// The text of a JSON string value as a walk gives it, copied only where it holds escapes; none when it is
+/// no whole string.
+pub fn as_text(value: &[u8]) -> Option<Cow<'_, str>> {
+    let inside = value.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
+    // RFC 8259 §7: a control character must be escaped.
+    let is_plain = |byte: u8| (byte >= b' ') & (byte != b'\\') & (byte != b'"');
+    // Looking at all of them beats stopping at the first.
+    if inside.iter().fold(true, |all, &byte| all & is_plain(byte)) {
+        std::str::from_utf8(inside).ok().map(Cow::Borrowed)
+    } else {
+        serde_json::from_slice(value).ok().map(Cow::Owned)
+    }
+}
+
+/// The same as a text of its own.
 pub fn as_string(value: &[u8]) -> Option<String> {
-    serde_json::from_slice(value).ok()
+    as_text(value).map(Cow::into_owned)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn members(text: &str) -> Vec<(String, String)> {
-        let text_of = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        TopLevel::of(text.as_bytes()).map(|(name, value)| (text_of(name), text_of(value))).collect()
-    }
-
-    #[test]
-    fn members_inside_other_values_are_not_at_the_top_level() {
-        let found = members(r#" {"a": {"stream": true, "x": ["}", "\"{"]}, "stream" : false , "n":1}"#);
-        let names: Vec<&str> = found.iter().map(|(name, _)| name.as_str()).collect();
-        assert_eq!(names, ["a", "stream", "n"]);
-        assert_eq!(found[1].1, "false");
-        assert_eq!(found[2].1, "1");
-    }
-
-    #[test]
-    fn a_text_that_is_cut_off_gives_what_there_is() {
-        let whole = r#"{"model":"m\"1","messages":[{"content":"hi"}],"stream":true}"#;
-        for cut in 0..=whole.len() {
-            assert!(members(&whole[..cut]).len() <= 3);
-        }
-        assert_eq!(members(&whole[..30])[0], ("model".into(), r#""m\"1""#.into()));
-    }
-
-    #[test]
-    fn what_is_no_object_has_no_members() {
-        for text in ["", "[]", "null", "\"x\"", "<html>", "}{"] {
-            assert!(members(text).is_empty(), "{text}");
-        }
-    }
-
-    #[test]
-    fn the_elements_of_an_array_are_given_as_they_stand() {
-        let elements = |text: &'static str| -> Vec<String> {
-            Elements::of(text.as_bytes()).map(|part| String::from_utf8_lossy(part).into_owned()).collect()
-        };
-        assert_eq!(elements(r#" [ {"a": [1]} , "],", 3 ,[] ] "#), [r#"{"a": [1]}"#, r#""],""#, "3", "[]"]);
-        assert_eq!(elements(r#"[{"a":"#), [r#"{"a":"#]);
-        for none in ["", "[]", "{}", "null", "\"x\"", "[,", "[}"] {
-            assert!(elements(none).is_empty(), "{none}");
-        }
-    }
-
-    proptest::proptest! {
-        #[test]
-        fn no_text_makes_it_panic_or_run_on(text in proptest::collection::vec(proptest::num::u8::ANY, 0..200)) {
-            assert!(TopLevel::of(&text).count() <= text.len());
-            assert!(Elements::of(&text).count() <= text.len());
-        }
-
-        #[test]
-        fn it_finds_the_members_that_a_parser_finds(
-            value in proptest::collection::btree_map("[a-z\"\\\\é]{0,6}", "[a-z{}\\[\\],:\"\\\\]{0,8}", 0..6)
-        ) {
-            let text = serde_json::to_string(&value).unwrap();
-            let found: std::collections::BTreeMap<String, String> = TopLevel::of(text.as_bytes())
-                .map(|(name, value)| {
-                    let quoted = [b"\"", name, b"\""].concat();
-                    (as_string(&quoted).unwrap(), as_string(value).unwrap())
-                })
-                .collect();
-            assert_eq!(found, value);
-        }
-    }
-}
+pub mod naive;
+#[cfg(test)]
+pub mod tests;

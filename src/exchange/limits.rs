@@ -7,8 +7,11 @@
 
 use std::time::Duration;
 
-use hyper::http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use hyper::http::header::{AsHeaderName, DATE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use jiff::Timestamp;
+
+static RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
+static UNIFIED_STATUS: HeaderName = HeaderName::from_static("anthropic-ratelimit-unified-status");
 
 /// The longest wait that is believed: the window of a subscription may be hours.
 const ANNOUNCED_MAX: Duration = Duration::from_secs(24 * 3600);
@@ -86,9 +89,23 @@ fn level(name: &HeaderName, value: &HeaderValue) -> Option<Level> {
     if !says_remaining {
         return None;
     }
-    // Some send -1 for "not known".
-    let remaining: f64 = value.to_str().ok()?.trim().parse().ok()?;
-    (remaining >= 0.0).then_some(if remaining == 0.0 { Level::Nothing } else { Level::Something })
+    level_of_figure(value)
+}
+
+fn level_of_figure(value: &HeaderValue) -> Option<Level> {
+    let digits = value.as_bytes();
+    // Nearly all are whole numbers, of which no more is asked.
+    let is_nothing = if !digits.is_empty() && digits.iter().all(u8::is_ascii_digit) {
+        digits.iter().all(|&digit| digit == b'0')
+    } else {
+        let remaining: f64 = value.to_str().ok()?.trim().parse().ok()?;
+        // Some send -1 for "not known".
+        if remaining.is_nan() || remaining < 0.0 {
+            return None;
+        }
+        remaining == 0.0
+    };
+    Some(if is_nothing { Level::Nothing } else { Level::Something })
 }
 
 impl<'a> Window<'a> {
@@ -134,25 +151,24 @@ impl<'a> Window<'a> {
 
     /// Whether it is a window of a subscription that as a whole still serves.
     fn is_overruled(self, headers: &HeaderMap) -> bool {
-        let whole = headers.get("anthropic-ratelimit-unified-status");
         matches!(self, Self::Anthropic(window) if window.starts_with("unified-"))
-            && whole.is_some_and(|status| status.as_bytes() != b"rejected")
+            && headers.get(&UNIFIED_STATUS).is_some_and(|status| status.as_bytes() != b"rejected")
     }
 }
 
-fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+fn text(headers: &HeaderMap, name: impl AsHeaderName) -> Option<&str> {
     headers.get(name)?.to_str().ok().map(str::trim)
 }
 
 /// `retry-after-ms`, as OpenAI sends it.
 fn retry_after_ms(headers: &HeaderMap) -> Option<Duration> {
-    let ms: f64 = text(headers, "retry-after-ms")?.parse().ok()?;
+    let ms: f64 = text(headers, &RETRY_AFTER_MS)?.parse().ok()?;
     Duration::try_from_secs_f64(ms / 1000.0).ok()
 }
 
 /// `Retry-After`: seconds, or an HTTP date.
 fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
-    let value = text(headers, "retry-after")?;
+    let value = text(headers, RETRY_AFTER)?;
     if let Ok(secs) = value.parse::<f64>() {
         return Duration::try_from_secs_f64(secs).ok();
     }
@@ -161,7 +177,7 @@ fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
 
 /// The time from the answer's own `Date`, so that clocks that differ make no difference.
 fn until(moment: Timestamp, headers: &HeaderMap, now: Timestamp) -> Duration {
-    let sent = text(headers, header::DATE.as_str()).and_then(http_date).unwrap_or(now);
+    let sent = text(headers, DATE).and_then(http_date).unwrap_or(now);
     Duration::try_from(moment.duration_since(sent)).unwrap_or_default()
 }
 

@@ -1,27 +1,30 @@
 //! Which session a request is of: what its client says, else what its prompt begins with.
 
 use std::borrow::Cow;
+use std::sync::LazyLock;
 
-use hyper::http::header::HeaderMap;
-use memchr::{memchr2, memmem};
+use hyper::http::header::{AUTHORIZATION, HeaderMap, HeaderName};
+use memchr::memchr2;
+use memchr::memmem::Finder;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use super::json::{Elements, TopLevel, as_string};
 use crate::cluster::SessionKey;
 
 /// Claude Code's name for a session; its subagents send their parent's.
-const CLAUDE_CODE_HEADER: &str = "x-claude-code-session-id";
+static CLAUDE_CODE_HEADER: HeaderName = HeaderName::from_static("x-claude-code-session-id");
 /// Codex' name for a session; the second is how it was written up to 2025.
-const CODEX_HEADERS: [&str; 2] = ["session-id", "session_id"];
+static CODEX_HEADERS: [HeaderName; 2] =
+    [HeaderName::from_static("session-id"), HeaderName::from_static("session_id")];
 /// A client's key, where a prompt is all that tells sessions apart.
-const CREDENTIAL_HEADERS: [&str; 2] = ["x-api-key", "authorization"];
+static CREDENTIAL_HEADERS: [HeaderName; 2] = [HeaderName::from_static("x-api-key"), AUTHORIZATION];
 /// The longest `metadata` that is looked into; the API takes a `user_id` of 256 characters.
 const METADATA_BYTES_MAX: usize = 4096;
 /// Tells a prompt from a name.
 const PROMPT_SEED: u64 = 1;
 /// A line that Claude Code may put before its system prompt. It changes from request to request, so it
 /// is no part of what they share.
-const BILLING_LINE: &[u8] = b"\"x-anthropic-billing-header";
+static BILLING_LINE: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new(b"\"x-anthropic-billing-header"));
 /// How deep into the system prompt that line may begin.
 const BILLING_LINE_WITHIN_BYTES: usize = 256;
 
@@ -56,7 +59,7 @@ impl<'a> SessionClues<'a> {
     /// A name gives the same session wherever it stands, so that a request without the header goes with
     /// those that have it.
     pub fn session(&self, headers: &HeaderMap) -> Option<SessionKey> {
-        named_by(headers, CLAUDE_CODE_HEADER)
+        named_by(headers, &CLAUDE_CODE_HEADER)
             .or_else(|| self.named_by_user_id())
             .or_else(|| CODEX_HEADERS.iter().find_map(|name| named_by(headers, name)))
             .or_else(|| named(text_of(self.prompt_cache_key)?.as_bytes()))
@@ -78,7 +81,8 @@ impl<'a> SessionClues<'a> {
     fn told_by_prompt(&self, headers: &HeaderMap) -> Option<SessionKey> {
         let system = if is_blank(self.system) { &[] } else { without_billing_line(self.system) };
         let tools = if is_blank(self.tools) { &[] } else { self.tools };
-        let leading = Elements::of(self.turns).take_while(|turn| is_system_turn(turn));
+        let mut turns = Elements::of(self.turns);
+        let leading = std::iter::from_fn(|| turns.next_if(is_system_turn));
         let mut prompt = PROMPT_SEED;
         for part in [system].into_iter().chain(leading).chain([tools]).filter(|part| !part.is_empty()) {
             prompt = xxh3_64_with_seed(part, prompt);
@@ -86,13 +90,13 @@ impl<'a> SessionClues<'a> {
         if prompt == PROMPT_SEED {
             return None;
         }
-        let credential = CREDENTIAL_HEADERS.iter().find_map(|name| headers.get(*name));
+        let credential = CREDENTIAL_HEADERS.iter().find_map(|name| headers.get(name));
         let credential = credential.map_or(&[][..], |credential| credential.as_bytes());
         Some(SessionKey(xxh3_64_with_seed(credential, prompt)))
     }
 }
 
-fn named_by(headers: &HeaderMap, header: &str) -> Option<SessionKey> {
+fn named_by(headers: &HeaderMap, header: &HeaderName) -> Option<SessionKey> {
     named(headers.get(header)?.as_bytes())
 }
 
@@ -119,6 +123,7 @@ fn is_blank(value: &[u8]) -> bool {
     matches!(value, b"" | b"null" | b"\"\"" | b"[]" | b"{}")
 }
 
+/// Whether the turn that this text begins with is one.
 fn is_system_turn(turn: &[u8]) -> bool {
     matches!(member(turn, b"role"), Some(br#""system""# | br#""developer""#))
 }
@@ -126,7 +131,7 @@ fn is_system_turn(turn: &[u8]) -> bool {
 /// What follows Claude Code's billing line, where the system prompt begins with one.
 fn without_billing_line(system: &[u8]) -> &[u8] {
     let beginning = &system[..system.len().min(BILLING_LINE_WITHIN_BYTES)];
-    let Some(at) = memmem::find(beginning, BILLING_LINE) else { return system };
+    let Some(at) = BILLING_LINE.find(beginning) else { return system };
     let mut rest = &system[at + 1..];
     // The line ends with its JSON string, or at an escaped line break.
     while let Some(at) = memchr2(b'"', b'\\', rest) {

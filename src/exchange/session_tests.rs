@@ -4,7 +4,7 @@ use hyper::http::header::{HeaderName, HeaderValue};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::exchange::RequestFacts;
+use crate::exchange::{RequestFacts, json};
 
 const ID: &str = "0f3a2b1c-7d4e-4a6f-9b8c-1d2e3f405162";
 
@@ -168,5 +168,20 @@ proptest::proptest! {
             let _ = session_of(&[("x-api-key", "k")], &format!("{{\"{name}\":{text}}}"));
             let _ = session_of(&[("x-api-key", "k")], &format!("{{\"{name}\":{text}"));
         }
+    }
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::test_runner::Config::with_cases(2000))]
+
+    #[test]
+    fn the_leading_system_turns_are_those_that_a_look_at_each_whole_turn_finds(text in json::tests::pieces()) {
+        let is_system = |turn: &&[u8]| {
+            let role = json::naive::TopLevel::of(turn).find(|(name, _)| *name == b"role");
+            matches!(role, Some((_, br#""system""# | br#""developer""#)))
+        };
+        let expected: Vec<_> = json::naive::Elements::of(&text).take_while(is_system).collect();
+        let mut turns = Elements::of(&text);
+        assert_eq!(std::iter::from_fn(|| turns.next_if(is_system_turn)).collect::<Vec<_>>(), expected);
     }
 }

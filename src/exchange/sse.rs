@@ -4,30 +4,41 @@
 //! of one event are joined with LF; one space after the colon is dropped; a line that begins with a
 //! colon is a comment. The bytes are only read here: what is forwarded is what came.
 
+use std::borrow::Cow;
+
 use memchr::memchr2;
 
 use super::late_type::LateType;
 
-/// One event.
+/// One event. What came in one piece is not copied.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Event {
+pub struct Event<'a> {
     /// The `event` field, empty where there is none.
-    pub name: Vec<u8>,
+    pub name: Cow<'a, [u8]>,
     /// The `data` lines, cut off at the splitter's limit.
-    pub data: Vec<u8>,
+    pub data: Cow<'a, [u8]>,
     /// The member `type` of data that were cut off, wherever in them it stands: relays that write the
     /// members of an object in alphabetical order put it last.
     pub late_type: Option<Vec<u8>>,
 }
 
-/// An incremental splitter. Its memory is bounded by the limit, whatever comes.
+impl Event<'_> {
+    fn into_owned(self) -> Event<'static> {
+        let (name, data) = (self.name.into_owned(), self.data.into_owned());
+        Event { name: Cow::Owned(name), data: Cow::Owned(data), late_type: self.late_type }
+    }
+}
+
+/// An incremental splitter. Its memory is bounded by the limit, whatever comes; between two events it holds none.
 #[derive(Debug)]
 pub struct Splitter {
     limit_bytes: usize,
+    /// The beginning of a line that the bytes so far cut off.
     line: Vec<u8>,
-    event: Event,
+    /// The whole lines of an event that they cut off.
+    event: Event<'static>,
     /// Reads on in data that exceed the limit.
-    late_type: Option<LateType>,
+    late_type: Option<Box<LateType>>,
     /// Whether it has read the line that is being kept.
     has_read_line: bool,
     has_fields: bool,
@@ -51,239 +62,135 @@ impl Splitter {
     }
 
     /// Takes up bytes and hands each event that they complete to `each`.
-    pub fn push(&mut self, mut bytes: &[u8], mut each: impl FnMut(&Event)) {
-        while !bytes.is_empty() {
-            if std::mem::take(&mut self.after_cr) && bytes[0] == b'\n' {
+    pub fn push<'a>(&mut self, mut bytes: &'a [u8], mut each: impl FnMut(&Event<'_>)) {
+        let mut event: Event<'a> = std::mem::take(&mut self.event);
+        while let Some(&first) = bytes.first() {
+            if std::mem::take(&mut self.after_cr) && first == b'\n' {
                 bytes = &bytes[1..];
                 continue;
             }
-            let Some(end) = memchr2(b'\n', b'\r', bytes) else {
-                self.keep(bytes);
-                return;
+            let Some(end) = line_end(bytes) else {
+                self.keep(bytes, &event);
+                break;
             };
-            self.keep(&bytes[..end]);
+            let line = self.whole_line(&bytes[..end], &event);
             self.after_cr = bytes[end] == b'\r';
             bytes = &bytes[end + 1..];
-            self.end_line(&mut each);
+            if !line.is_empty() {
+                self.take_field(line, &mut event);
+                continue;
+            }
+            let late_type = self.late_type.take();
+            if std::mem::take(&mut self.has_fields) {
+                event.late_type = late_type.and_then(|late_type| late_type.found());
+                each(&event);
+            }
+            event = Event::default();
+        }
+        if self.has_fields {
+            self.event = event.into_owned();
         }
     }
 
     /// The data of the event that the bytes ended within: whole lines of it, and the line cut off.
     pub fn unfinished(mut self) -> Vec<u8> {
+        let mut event = std::mem::take(&mut self.event);
         let line = std::mem::take(&mut self.line);
-        self.take_field(&line);
-        self.event.data
+        self.take_field(Cow::Owned(line), &mut event);
+        event.data.into_owned()
     }
 
-    fn keep(&mut self, part: &[u8]) {
+    /// The line that ends with these bytes.
+    fn whole_line<'a>(&mut self, end: &'a [u8], event: &Event<'_>) -> Cow<'a, [u8]> {
+        let mut line = if self.line.is_empty() && end.len() <= self.limit_bytes {
+            Cow::Borrowed(end)
+        } else {
+            self.keep(end, event);
+            Cow::Owned(std::mem::take(&mut self.line))
+        };
+        if std::mem::take(&mut self.at_start) && line.starts_with(BYTE_ORDER_MARK) {
+            line = rest_of(line, BYTE_ORDER_MARK.len());
+        }
+        line
+    }
+
+    fn keep(&mut self, part: &[u8], event: &Event<'_>) {
         let room = self.limit_bytes.saturating_sub(self.line.len());
         let (kept, beyond) = part.split_at(part.len().min(room));
         self.line.extend_from_slice(kept);
         if !beyond.is_empty() {
-            self.read_beyond(beyond);
+            self.read_beyond(beyond, event);
         }
     }
 
     /// The line of data has become longer than is kept of it.
-    fn read_beyond(&mut self, beyond: &[u8]) {
-        let (name, value) = field(&self.line);
-        if name != b"data" {
-            return;
-        }
+    fn read_beyond(&mut self, beyond: &[u8], event: &Event<'_>) {
+        let Some(value) = value_of(b"data", &self.line) else { return };
         if !std::mem::replace(&mut self.has_read_line, true) {
-            self.late_type.get_or_insert_with(|| LateType::after(&self.event.data)).read(value);
+            self.late_type.get_or_insert_with(|| Box::new(LateType::after(&event.data))).read(value);
         }
         if let Some(late_type) = &mut self.late_type {
             late_type.read(beyond);
         }
     }
 
-    fn end_line(&mut self, each: &mut impl FnMut(&Event)) {
-        if std::mem::take(&mut self.at_start) && self.line.starts_with(b"\xef\xbb\xbf") {
-            self.line.drain(..3);
-        }
-        if self.line.is_empty() {
-            let late_type = self.late_type.take();
-            if std::mem::take(&mut self.has_fields) {
-                self.event.late_type = late_type.and_then(LateType::found);
-                each(&self.event);
-            }
-            self.event.name.clear();
-            self.event.data.clear();
-            self.event.late_type = None;
-            return;
-        }
-        let line = std::mem::take(&mut self.line);
-        self.take_field(&line);
-        self.line = line;
-        self.line.clear();
-    }
-
-    fn take_field(&mut self, line: &[u8]) {
+    fn take_field<'a>(&mut self, line: Cow<'a, [u8]>, event: &mut Event<'a>) {
         let has_read_line = std::mem::take(&mut self.has_read_line);
-        match field(line) {
-            (b"data", value) => {
-                let room = |data: &[u8]| self.limit_bytes.saturating_sub(data.len());
-                if !self.event.data.is_empty() && room(&self.event.data) > 0 {
-                    self.event.data.push(b'\n');
-                }
-                let room = room(&self.event.data);
-                let kept = value.len().min(room);
-                if !has_read_line && (kept < value.len() || self.late_type.is_some()) {
-                    self.late_type.get_or_insert_with(|| LateType::after(&self.event.data)).read(value);
-                }
-                self.event.data.extend_from_slice(&value[..kept]);
-                self.has_fields = true;
+        if let Some(value) = value_of(b"data", &line) {
+            let room = |data: &[u8]| self.limit_bytes.saturating_sub(data.len());
+            if !event.data.is_empty() && room(&event.data) > 0 {
+                event.data.to_mut().push(b'\n');
             }
-            (b"event", value) => {
-                self.event.name.clear();
-                self.event.name.extend_from_slice(value);
-                self.has_fields = true;
+            let kept = value.len().min(room(&event.data));
+            if !has_read_line && (kept < value.len() || self.late_type.is_some()) {
+                self.late_type.get_or_insert_with(|| Box::new(LateType::after(&event.data))).read(value);
             }
-            _ => {}
+            if event.data.is_empty() && kept == value.len() {
+                let before = line.len() - kept;
+                event.data = rest_of(line, before);
+            } else {
+                event.data.to_mut().extend_from_slice(&value[..kept]);
+            }
+            self.has_fields = true;
+        } else if let Some(value) = value_of(b"event", &line) {
+            let before = line.len() - value.len();
+            event.name = rest_of(line, before);
+            self.has_fields = true;
         }
     }
 }
 
-/// A line's name and value.
-fn field(line: &[u8]) -> (&[u8], &[u8]) {
-    let colon = memchr::memchr(b':', line).unwrap_or(line.len());
-    let value = line.get(colon + 1..).unwrap_or_default();
-    (&line[..colon], value.strip_prefix(b" ").unwrap_or(value))
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// Where the line that begins here ends; many are empty.
+fn line_end(bytes: &[u8]) -> Option<usize> {
+    match bytes.first() {
+        Some(b'\n' | b'\r') => Some(0),
+        Some(_) | None => memchr2(b'\n', b'\r', bytes),
+    }
+}
+
+/// The value of a line that is this field; none of another one.
+fn value_of<'a>(name: &[u8], line: &'a [u8]) -> Option<&'a [u8]> {
+    match line.strip_prefix(name)? {
+        [] => Some(&[]),
+        [b':', b' ', value @ ..] | [b':', value @ ..] => Some(value),
+        [_, ..] => None,
+    }
+}
+
+/// What follows the first bytes, which are not more than there are.
+fn rest_of(line: Cow<'_, [u8]>, first_bytes: usize) -> Cow<'_, [u8]> {
+    match line {
+        Cow::Borrowed(line) => Cow::Borrowed(&line[first_bytes..]),
+        Cow::Owned(mut line) => {
+            line.drain(..first_bytes);
+            Cow::Owned(line)
+        }
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::strategy::Strategy;
-
-    use super::*;
-
-    fn split(parts: &[&[u8]]) -> Vec<(String, String)> {
-        let mut splitter = Splitter::new(8192);
-        let mut events = Vec::new();
-        for part in parts {
-            splitter.push(part, |event| {
-                let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-                events.push((text(&event.name), text(&event.data)));
-            });
-        }
-        events
-    }
-
-    const STREAM: &[u8] =
-        b"\xef\xbb\xbf: hello\n\nevent: a\ndata: 1\n\ndata:2\r\ndata: 3\r\n\r\nevent:b\rdata:x\r\rdata: cut";
-
-    #[test]
-    fn lines_end_in_any_of_the_three_ways() {
-        let expected = [("a", "1"), ("", "2\n3"), ("b", "x")];
-        let found = split(&[STREAM]);
-        assert_eq!(found, expected.map(|(name, data)| (name.to_owned(), data.to_owned())));
-    }
-
-    #[test]
-    fn where_the_bytes_are_cut_makes_no_difference() {
-        let whole = split(&[STREAM]);
-        for cut in 0..STREAM.len() {
-            assert_eq!(split(&[&STREAM[..cut], &STREAM[cut..]]), whole, "cut at {cut}");
-        }
-        let single: Vec<&[u8]> = STREAM.chunks(1).collect();
-        assert_eq!(split(&single), whole);
-    }
-
-    #[test]
-    fn a_long_line_is_cut_and_takes_no_memory() {
-        let mut splitter = Splitter::new(16);
-        let mut seen = Vec::new();
-        splitter.push(b"data: ", |_| {});
-        for _ in 0..1000 {
-            splitter.push(&[b'x'; 100], |_| {});
-        }
-        assert!(splitter.line.capacity() <= 64);
-        splitter.push(b"\n\n", |event| seen = event.data.clone());
-        assert_eq!(seen, b"xxxxxxxxxx");
-    }
-
-    #[test]
-    fn many_short_lines_of_one_event_take_no_memory() {
-        let mut splitter = Splitter::new(16);
-        for _ in 0..10_000 {
-            splitter.push(b"data:\ndata: x\n", |_| {});
-        }
-        assert!(splitter.event.data.capacity() <= 64);
-    }
-
-    #[test]
-    fn the_type_of_an_event_is_found_beyond_what_is_kept_of_it() {
-        let types = |parts: &[&[u8]]| {
-            let (mut splitter, mut types) = (Splitter::new(16), Vec::new());
-            for part in parts {
-                splitter.push(part, |event| types.push(event.late_type.clone()));
-            }
-            types
-        };
-        let stream = b"data: {\"a\":\"a long text\",\"type\":\"b\"}\n\n\
-            data: {\"a\":\ndata: {\"type\":\"x\"},\ndata: \"type\"\ndata: :\"late\"}\n\n\
-            data: {\"a\":1}\n\nevent: {\"a\":\"a long text\",\"type\":\"b\"}\n\n";
-        let expected = [Some(b"b".to_vec()), Some(b"late".to_vec()), None, None];
-        assert_eq!(types(&[stream]), expected);
-        for cut in 0..stream.len() {
-            assert_eq!(types(&[&stream[..cut], &stream[cut..]]), expected, "cut at {cut}");
-        }
-    }
-
-    /// The same over the whole stream at once, line by line, without a limit.
-    fn reference(stream: &str) -> Vec<(String, String)> {
-        let stream =
-            stream.strip_prefix('\u{feff}').unwrap_or(stream).replace("\r\n", "\n").replace('\r', "\n");
-        let (mut events, mut event) = (Vec::new(), None::<(String, String)>);
-        // The last piece is no line: no end came after it.
-        let lines: Vec<&str> = stream.split('\n').collect();
-        for line in &lines[..lines.len() - 1] {
-            if line.is_empty() {
-                events.extend(event.take());
-                continue;
-            }
-            let (name, value) = line.split_once(':').unwrap_or((line, ""));
-            let value = value.strip_prefix(' ').unwrap_or(value);
-            match name {
-                "event" => event.get_or_insert_default().0 = value.to_owned(),
-                "data" => {
-                    let data = &mut event.get_or_insert_default().1;
-                    if !data.is_empty() {
-                        data.push('\n');
-                    }
-                    data.push_str(value);
-                }
-                _ => {}
-            }
-        }
-        events
-    }
-
-    fn line() -> impl proptest::strategy::Strategy<Value = String> {
-        let pieces =
-            ["data", "event", "id", ":", " ", "x", "{}", "\n", "\r", "\r\n", "\n\n", "\u{feff}", "é"];
-        proptest::collection::vec(proptest::sample::select(pieces.to_vec()), 0..6)
-            .prop_map(|pieces| pieces.concat())
-    }
-
-    proptest::proptest! {
-        #[test]
-        fn events_are_those_that_a_look_at_the_whole_stream_finds(
-            lines in proptest::collection::vec(line(), 0..12), chunk in 1usize..9,
-        ) {
-            let stream = lines.concat();
-            let chunks: Vec<&[u8]> = stream.as_bytes().chunks(chunk).collect();
-            assert_eq!(split(&chunks), reference(&stream));
-        }
-
-        #[test]
-        fn any_bytes_split_alike_however_they_are_cut(
-            bytes in proptest::collection::vec(proptest::sample::select(b"ab:\r\n dataevent".to_vec()), 0..80),
-            cut in 0usize..80,
-        ) {
-            let cut = cut.min(bytes.len());
-            assert_eq!(split(&[&bytes]), split(&[&bytes[..cut], &bytes[cut..]]));
-        }
-    }
-}
+mod naive;
+#[cfg(test)]
+mod tests;

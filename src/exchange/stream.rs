@@ -1,8 +1,11 @@
 //! What the events of a streamed answer mean: where its content begins, whether it ended.
 
 use std::borrow::Cow;
+use std::sync::LazyLock;
 
-use super::json::{TopLevel, as_string};
+use memchr::memmem::Finder;
+
+use super::json::{TopLevel, as_string, as_text};
 use super::sse::{Event, Splitter};
 use super::{Call, ErrorText, INSPECTED_BYTES_MAX};
 
@@ -95,7 +98,7 @@ impl StreamWatch {
     }
 }
 
-fn meaning(call: Call, event: &Event, phase: Phase) -> Meaning {
+fn meaning(call: Call, event: &Event<'_>, phase: Phase) -> Meaning {
     match call {
         Call::Messages => of_messages(event),
         Call::Responses => of_responses(event),
@@ -106,35 +109,41 @@ fn meaning(call: Call, event: &Event, phase: Phase) -> Meaning {
 
 /// The type stands in the event's name and, in the data, in the member `type`; relays drop the first, or
 /// write what a nameless event is called (WHATWG HTML §9.2.6).
-fn type_of(event: &Event) -> Option<Cow<'_, str>> {
-    if !event.name.is_empty() && event.name != b"message" {
-        return std::str::from_utf8(&event.name).ok().map(Cow::Borrowed);
+fn type_of<'a>(event: &'a Event<'_>) -> Option<Cow<'a, [u8]>> {
+    if !event.name.is_empty() && *event.name != *b"message" {
+        return Some(Cow::Borrowed(&event.name));
     }
     if let Some(late_type) = &event.late_type {
-        return std::str::from_utf8(late_type).ok().map(Cow::Borrowed);
+        return Some(Cow::Borrowed(late_type));
     }
     let (_, value) = TopLevel::of(&event.data).find(|(name, _)| *name == b"type")?;
-    // Without escapes, as types are, it is borrowed.
-    serde_json::from_slice(value).map(Cow::Borrowed).ok().or_else(|| as_string(value).map(Cow::Owned))
+    Some(match as_text(value)? {
+        Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
+        Cow::Owned(text) => Cow::Owned(text.into_bytes()),
+    })
 }
 
-fn of_messages(event: &Event) -> Meaning {
+fn of_messages(event: &Event<'_>) -> Meaning {
     match type_of(event).as_deref() {
-        Some("content_block_delta") => Meaning::Content,
-        Some("message_stop") => Meaning::End,
-        Some("error") => Meaning::Error(ErrorText::of(&event.data).unwrap_or_default()),
+        Some(b"content_block_delta") => Meaning::Content,
+        Some(b"message_stop") => Meaning::End,
+        Some(b"error") => Meaning::Error(ErrorText::of(&event.data).unwrap_or_default()),
         _ => Meaning::Nothing,
     }
 }
 
-fn of_responses(event: &Event) -> Meaning {
+fn of_responses(event: &Event<'_>) -> Meaning {
     match type_of(event).as_deref() {
-        Some("response.completed" | "response.incomplete") => Meaning::End,
-        Some("response.failed") => Meaning::Error(failed_response(&event.data)),
-        Some("error") => Meaning::Error(stated_error(&event.data)),
-        Some(kind) if kind.starts_with("response.") && kind.ends_with(".delta") => Meaning::Content,
+        Some(b"response.completed" | b"response.incomplete") => Meaning::End,
+        Some(b"response.failed") => Meaning::Error(failed_response(&event.data)),
+        Some(b"error") => Meaning::Error(stated_error(&event.data)),
+        Some(kind) if is_delta(kind) => Meaning::Content,
         _ => Meaning::Nothing,
     }
+}
+
+fn is_delta(kind: &[u8]) -> bool {
+    kind.starts_with(b"response.") && kind.ends_with(b".delta") && std::str::from_utf8(kind).is_ok()
 }
 
 /// `{"type":"response.failed","response":{…,"error":{"code","message"}}}`
@@ -158,9 +167,16 @@ fn stated_error(data: &[u8]) -> ErrorText {
     })
 }
 
-fn of_chunks(event: &Event, phase: Phase) -> Meaning {
-    if event.data == b"[DONE]" {
+/// How the member is written, at the top level or not.
+static ERROR_NAME: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new(b"\"error\""));
+
+fn of_chunks(event: &Event<'_>, phase: Phase) -> Meaning {
+    if *event.data == *b"[DONE]" {
         return Meaning::End;
+    }
+    // Of what follows content only an error is looked for, and few events name one anywhere.
+    if phase == Phase::Content && ERROR_NAME.find(&event.data).is_none() {
+        return Meaning::Nothing;
     }
     let mut choices = None;
     for (name, value) in TopLevel::of(&event.data) {

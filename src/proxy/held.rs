@@ -1,5 +1,6 @@
 //! An upstream's answer of which only the beginning has been read.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -142,13 +143,24 @@ impl Held {
     }
 
     /// What can be seen of the beginning of the body, 8 KiB of it at most.
-    pub fn beginning(&self) -> Beginning {
+    pub fn beginning(&self) -> Beginning<'_> {
+        let bytes = match self.prefix.front() {
+            // Most come in one piece, or in a large one.
+            Some(first) if first.len() >= self.prefix_bytes.min(INSPECTED_BYTES_MAX) => {
+                Cow::Borrowed(&first[..first.len().min(INSPECTED_BYTES_MAX)])
+            }
+            Some(_) | None => Cow::Owned(self.gathered_beginning()),
+        };
+        Beginning::of(bytes, self.headers())
+    }
+
+    fn gathered_beginning(&self) -> Vec<u8> {
         let mut beginning = Vec::with_capacity(self.prefix_bytes().min(INSPECTED_BYTES_MAX));
         for chunk in &self.prefix {
             let room = INSPECTED_BYTES_MAX - beginning.len();
             beginning.extend_from_slice(&chunk[..chunk.len().min(room)]);
         }
-        Beginning::of(beginning, self.headers())
+        beginning
     }
 
     /// Reads the beginning of an error's body, for this long at most, and gives what it says.

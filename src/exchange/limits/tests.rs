@@ -149,6 +149,13 @@ fn nothing_left_without_a_reset_or_a_level_that_is_not_known_says_nothing() {
 
 proptest::proptest! {
     #[test]
+    fn a_figure_is_read_as_the_number_that_it_is(value in "[0-9]{1,30}|[0-9 .eE+\\-]{0,6}|nan|inf|-0") {
+        let number = value.trim().parse::<f64>().ok().filter(|number| *number >= 0.0);
+        let expected = number.map(|number| if number == 0.0 { Level::Nothing } else { Level::Something });
+        assert_eq!(level_of_figure(&value.parse().unwrap()), expected);
+    }
+
+    #[test]
     fn no_value_makes_it_fail_or_wait_more_than_a_day(
         value in "[0-9a-zA-Z:.+\\- ]{0,24}",
         name in proptest::sample::select(vec![
