@@ -1,7 +1,7 @@
 //! A chunked body as it comes (RFC 9112 §7.1), no more lenient than hyper's decoder: what both take
 //! ends at the same byte.
 
-use super::is_control;
+use super::text::is_control;
 
 /// Where in it the next byte is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -2,7 +2,8 @@
 
 use memchr::memchr;
 
-use super::{FIELDS_MAX, HEAD_BYTES_MAX, Refusal, is_control, is_token};
+use super::text::{TCHARS, text_length};
+use super::{FIELDS_MAX, HEAD_BYTES_MAX, Refusal};
 
 /// How a request's body is delimited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +25,8 @@ pub struct Head {
     scanned: usize,
     /// Where the line that is not complete begins.
     line_start: usize,
+    /// The first CR in it.
+    line_cr: Option<usize>,
     version: Option<Version>,
     framing: Option<Framing>,
     has_host: bool,
@@ -33,26 +36,7 @@ pub struct Head {
 impl Head {
     /// Reads on in a head of which all bytes so far are given; at its end, its length and framing.
     pub fn read(&mut self, bytes: &[u8]) -> Result<Option<(usize, Framing)>, Refusal> {
-        loop {
-            let fresh = &bytes[self.scanned..];
-            let line_end = memchr(b'\n', fresh);
-            let seen = &fresh[..line_end.unwrap_or(fresh.len())];
-            // Seen before the line is whole: a TLS greeting needs no line end to be refused.
-            if seen.iter().any(|&byte| is_control(byte) && byte != b'\r') {
-                return Err(Refusal::Control);
-            }
-            self.scanned += seen.len() + usize::from(line_end.is_some());
-            if self.scanned > HEAD_BYTES_MAX {
-                return Err(Refusal::TooLong);
-            }
-            if line_end.is_none() {
-                return Ok(None);
-            }
-            let line = bytes[self.line_start..self.scanned].strip_suffix(b"\r\n").ok_or(Refusal::LineEnd)?;
-            if memchr(b'\r', line).is_some() {
-                return Err(Refusal::LineEnd);
-            }
-            self.line_start = self.scanned;
+        while let Some(line) = self.next_line(bytes)? {
             match (line, self.version) {
                 // RFC 9112 §2.2: empty lines before a request are passed over.
                 ([], None) => {}
@@ -61,6 +45,33 @@ impl Head {
                 (line, Some(version)) => self.read_field(line, version)?,
             }
         }
+        Ok(None)
+    }
+
+    /// The next line without its end; none before it is whole.
+    fn next_line<'a>(&mut self, bytes: &'a [u8]) -> Result<Option<&'a [u8]>, Refusal> {
+        let mut at = self.scanned;
+        let lf = loop {
+            at += text_length(&bytes[at..]);
+            match bytes.get(at) {
+                None => break None,
+                Some(b'\n') => break Some(at),
+                Some(b'\r') => _ = self.line_cr.get_or_insert(at),
+                // Seen before the line is whole: a TLS greeting needs no line end to be refused.
+                Some(_) => return Err(Refusal::Control),
+            }
+            at += 1;
+        };
+        self.scanned = at + usize::from(lf.is_some());
+        if self.scanned > HEAD_BYTES_MAX {
+            return Err(Refusal::TooLong);
+        }
+        let Some(lf) = lf else { return Ok(None) };
+        // One CR, and right before the LF.
+        let end = self.line_cr.take().filter(|cr| cr + 1 == lf).ok_or(Refusal::LineEnd)?;
+        let line = &bytes[self.line_start..end];
+        self.line_start = self.scanned;
+        Ok(Some(line))
     }
 
     fn read_field(&mut self, line: &[u8], version: Version) -> Result<(), Refusal> {
@@ -68,14 +79,12 @@ impl Head {
         if self.fields > FIELDS_MAX {
             return Err(Refusal::TooManyFields);
         }
-        if line[0] == b' ' || line[0] == b'\t' {
-            return Err(Refusal::Folded);
-        }
-        let colon = memchr(b':', line).ok_or(Refusal::Name)?;
-        let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
-        if !is_token(name) {
-            return Err(Refusal::Name);
-        }
+        let (name, rest) = line.split_at(TCHARS.prefix_length(line));
+        let value = match rest {
+            [b':', value @ ..] if !name.is_empty() => value,
+            [b' ' | b'\t', ..] if name.is_empty() => return Err(Refusal::Folded),
+            _ => return Err(Refusal::Name),
+        };
         if name.eq_ignore_ascii_case(b"host") {
             if self.has_host {
                 return Err(Refusal::Hosts);
@@ -83,13 +92,13 @@ impl Head {
             self.has_host = true;
         } else if name.eq_ignore_ascii_case(b"content-length") {
             self.framing = match self.framing {
-                None => Some(Framing::Length(read_length(value)?)),
+                None => Some(Framing::Length(read_length(value.trim_ascii())?)),
                 Some(Framing::Length(_)) => return Err(Refusal::Length),
                 Some(Framing::Chunked) => return Err(Refusal::BothFramings),
             };
         } else if name.eq_ignore_ascii_case(b"transfer-encoding") {
             self.framing = match self.framing {
-                None if version == Version::Http11 && value.eq_ignore_ascii_case(b"chunked") => {
+                None if version == Version::Http11 && value.trim_ascii().eq_ignore_ascii_case(b"chunked") => {
                     Some(Framing::Chunked)
                 }
                 None | Some(Framing::Chunked) => return Err(Refusal::Coding),
@@ -107,7 +116,11 @@ fn read_request_line(line: &[u8]) -> Result<Version, Refusal> {
     else {
         return Err(Refusal::RequestLine);
     };
-    if !is_token(method) || target.is_empty() || !target.iter().all(u8::is_ascii_graphic) {
+    if method.is_empty()
+        || !TCHARS.has_all(method)
+        || target.is_empty()
+        || !target.iter().all(u8::is_ascii_graphic)
+    {
         return Err(Refusal::RequestLine);
     }
     if memchr(b'#', target).is_some() {
