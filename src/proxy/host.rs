@@ -95,7 +95,7 @@ impl<'a> Host<'a> {
 
 /// Whether these characters of names are one: no label is empty, but that the root's dot may end it.
 fn is_name(chars: &[u8]) -> bool {
-    let has_empty_label = chars.starts_with(b".") || chars.windows(2).any(|pair| pair == b"..");
+    let has_empty_label = chars.starts_with(b".") || chars.windows(2).any(|pair| matches!(pair, b".."));
     !chars.is_empty() && !has_empty_label && chars.len() <= NAME_BYTES_MAX
 }
 

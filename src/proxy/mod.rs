@@ -29,6 +29,7 @@ mod request;
 mod rewound;
 mod stalled;
 mod target;
+mod woken;
 
 pub use accept::{Acceptor, Place};
 pub use connection::serve_connection;

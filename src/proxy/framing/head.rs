@@ -1,7 +1,5 @@
 //! One request head, line by line as it comes (RFC 9112 §2–§6).
 
-use memchr::memchr;
-
 use super::text::{TCHARS, text_length};
 use super::{FIELDS_MAX, HEAD_BYTES_MAX, Refusal};
 
@@ -21,12 +19,12 @@ enum Version {
 /// What the lines so far have said.
 #[derive(Debug, Default)]
 pub struct Head {
-    /// Bytes looked at.
+    /// Bytes looked at. A CR is, once it is seen what follows it.
     scanned: usize,
     /// Where the line that is not complete begins.
     line_start: usize,
-    /// The first CR in it.
-    line_cr: Option<usize>,
+    /// Whether a CR or an LF stands in it alone.
+    is_broken: bool,
     version: Option<Version>,
     framing: Option<Framing>,
     has_host: bool,
@@ -50,25 +48,35 @@ impl Head {
 
     /// The next line without its end; none before it is whole.
     fn next_line<'a>(&mut self, bytes: &'a [u8]) -> Result<Option<&'a [u8]>, Refusal> {
-        let mut at = self.scanned;
-        let lf = loop {
-            at += text_length(&bytes[at..]);
-            match bytes.get(at) {
-                None => break None,
-                Some(b'\n') => break Some(at),
-                Some(b'\r') => _ = self.line_cr.get_or_insert(at),
+        let end = loop {
+            self.scanned += text_length(&bytes[self.scanned..]);
+            let end = self.scanned;
+            match bytes[end..] {
+                [] | [b'\r'] if bytes.len() > HEAD_BYTES_MAX => return Err(Refusal::TooLong),
+                [] | [b'\r'] => return Ok(None),
+                [b'\r', b'\n', ..] => {
+                    self.scanned += 2;
+                    break end;
+                }
+                [b'\n', ..] => {
+                    self.scanned += 1;
+                    self.is_broken = true;
+                    break end;
+                }
+                [b'\r', ..] => {
+                    self.scanned += 1;
+                    self.is_broken = true;
+                }
                 // Seen before the line is whole: a TLS greeting needs no line end to be refused.
-                Some(_) => return Err(Refusal::Control),
+                [_, ..] => return Err(Refusal::Control),
             }
-            at += 1;
         };
-        self.scanned = at + usize::from(lf.is_some());
         if self.scanned > HEAD_BYTES_MAX {
             return Err(Refusal::TooLong);
         }
-        let Some(lf) = lf else { return Ok(None) };
-        // One CR, and right before the LF.
-        let end = self.line_cr.take().filter(|cr| cr + 1 == lf).ok_or(Refusal::LineEnd)?;
+        if self.is_broken {
+            return Err(Refusal::LineEnd);
+        }
         let line = &bytes[self.line_start..end];
         self.line_start = self.scanned;
         Ok(Some(line))
@@ -123,7 +131,7 @@ fn read_request_line(line: &[u8]) -> Result<Version, Refusal> {
     {
         return Err(Refusal::RequestLine);
     }
-    if memchr(b'#', target).is_some() {
+    if target.contains(&b'#') {
         return Err(Refusal::Fragment);
     }
     match version {
