@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
-use hyper::service::service_fn;
+use hyper::service::{HttpService, service_fn};
 use hyper::{Request, Version};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
@@ -20,7 +20,9 @@ use super::cut::EndsAnswers;
 use super::framing::{Guarded, HEAD_BYTES_MAX};
 use super::handover::Streams;
 use super::idle::{Activity, Lasting};
+use super::outgoing::OutgoingBody;
 use super::rewound::Rewound;
+use super::woken::WhenWoken;
 
 /// How an HTTP/2 connection begins (RFC 9113 §3.4); no HTTP/1 request does.
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -44,10 +46,7 @@ pub async fn serve_connection<S>(
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let (header_timeout, idle) = {
-        let limits = &proxy.cluster.settings().timeouts;
-        (limits.client_header, limits.idle)
-    };
+    let header_timeout = proxy.cluster.settings().timeouts.client_header;
     let begun = tokio::select! {
         biased;
         begun = timeout(header_timeout, beginning(&mut stream)) => begun,
@@ -59,75 +58,105 @@ pub async fn serve_connection<S>(
     let stream = Rewound::new(begun, stream);
     let stopped = async move { drop(stop.wait_for(|stop| *stop).await) };
     let ended = if is_http2 {
-        let activity: Arc<Activity> = Arc::default();
-        let requests = activity.clone();
-        let service = service_fn(move |request: Request<Incoming>| {
-            let (proxy, under_way) = (proxy.clone(), requests.begin());
-            async move {
-                Ok::<_, Infallible>(proxy.handle(request).await.map(|body| Lasting::new(body, under_way)))
-            }
-        });
-        let connection = http2::Builder::new(Streams::taken_within(idle))
-            .timer(TokioTimer::new())
-            .max_header_list_size(HEAD_BYTES_MAX as u32)
-            .max_concurrent_streams(STREAMS_MAX)
-            .max_pending_accept_reset_streams(RESETS_PENDING_MAX)
-            .max_local_error_reset_streams(ERRORS_MAX)
-            .max_send_buf_size(UNSENT_BYTES_MAX)
-            // Who does not answer a ping is gone, or holds the connection up with half a head.
-            .keep_alive_interval(header_timeout)
-            .keep_alive_timeout(header_timeout)
-            .serve_connection(TokioIo::new(stream), service);
-        let over = async {
-            tokio::select! {
-                biased;
-                () = stopped => {}
-                () = activity.ends(header_timeout) => {}
-            }
-        };
-        // What is left is the end of an answer, in hyper's hands. A client that does not take it would stay for ever.
-        let left = activity.ends(idle);
-        until_over(connection, over, |connection| connection.graceful_shutdown(), left).await
+        // Apart, since most connections are of the other kind, and smaller.
+        Box::pin(serve_http2(proxy, stream, stopped)).await
     } else {
-        let guarded = Guarded::new(stream);
-        let refusals = guarded.refusals();
-        let service = service_fn(move |request: Request<Incoming>| {
-            if request.version() == Version::HTTP_10 {
-                ends_answers.note();
-            }
-            let (proxy, refused) = (proxy.clone(), refusals.answer_to(&request));
-            async move {
-                Ok::<_, Infallible>(match refused {
-                    Some(answer) => answer.into_response(request.uri().path()),
-                    None => proxy.handle(request).await,
-                })
-            }
-        });
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(header_timeout)
-            .max_buf_size(HEAD_BYTES_MAX)
-            .auto_date_header(false)
-            .serve_connection(TokioIo::new(guarded), service);
-        until_over(connection, stopped, |connection| connection.graceful_shutdown(), pending()).await
+        let connection = pin!(http1_connection(proxy, stream, ends_answers));
+        until_over(connection, stopped, http1::Connection::graceful_shutdown, pending()).await
     };
     if let Some(Err(error)) = ended {
         debug!(%error, "a client's connection ended early");
     }
 }
 
+fn http1_connection<S>(
+    proxy: Arc<Proxy>,
+    stream: S,
+    ends_answers: EndsAnswers,
+) -> http1::Connection<
+    TokioIo<Guarded<S>>,
+    impl HttpService<Incoming, ResBody = OutgoingBody, Error = Infallible, Future: Send>,
+>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let header_timeout = proxy.cluster.settings().timeouts.client_header;
+    let guarded = Guarded::new(stream);
+    let refusals = guarded.refusals();
+    let service = service_fn(move |request: Request<Incoming>| {
+        if request.version() == Version::HTTP_10 {
+            ends_answers.note();
+        }
+        let (proxy, refused) = (proxy.clone(), refusals.answer_to(&request));
+        // On the heap as long as it lasts: hyper keeps the room for it as long as the connection.
+        Box::pin(async move {
+            Ok::<_, Infallible>(match refused {
+                Some(answer) => answer.into_response(request.uri().path()),
+                None => proxy.handle(request).await,
+            })
+        })
+    });
+    http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(header_timeout)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .auto_date_header(false)
+        .serve_connection(TokioIo::new(guarded), service)
+}
+
+async fn serve_http2<S>(
+    proxy: Arc<Proxy>,
+    stream: S,
+    stopped: impl Future<Output = ()>,
+) -> Option<hyper::Result<()>>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (header_timeout, idle) = {
+        let limits = &proxy.cluster.settings().timeouts;
+        (limits.client_header, limits.idle)
+    };
+    let activity: Arc<Activity> = Arc::default();
+    let requests = activity.clone();
+    let service = service_fn(move |request: Request<Incoming>| {
+        let (proxy, under_way) = (proxy.clone(), requests.begin());
+        async move { Ok::<_, Infallible>(proxy.handle(request).await.map(|body| Lasting::new(body, under_way))) }
+    });
+    let connection = http2::Builder::new(Streams::taken_within(idle))
+        .timer(TokioTimer::new())
+        .max_header_list_size(HEAD_BYTES_MAX as u32)
+        .max_concurrent_streams(STREAMS_MAX)
+        .max_pending_accept_reset_streams(RESETS_PENDING_MAX)
+        .max_local_error_reset_streams(ERRORS_MAX)
+        .max_send_buf_size(UNSENT_BYTES_MAX)
+        // Who does not answer a ping is gone, or holds the connection up with half a head.
+        .keep_alive_interval(header_timeout)
+        .keep_alive_timeout(header_timeout)
+        .serve_connection(TokioIo::new(stream), service);
+    let over = async {
+        tokio::select! {
+            biased;
+            () = stopped => {}
+            () = activity.ends(header_timeout) => {}
+        }
+    };
+    // What is left is the end of an answer, in hyper's hands. A client that does not take it would stay for ever.
+    let left = activity.ends(idle);
+    until_over(pin!(connection), over, http2::Connection::graceful_shutdown, left).await
+}
+
 /// Drives a connection to its end; once it is `over`, to the end of what runs on it, or until it is to be `left`.
 async fn until_over<C: Future>(
-    connection: C,
+    mut connection: Pin<&mut C>,
     over: impl Future<Output = ()>,
     finish: impl FnOnce(Pin<&mut C>),
     left: impl Future<Output = ()>,
 ) -> Option<C::Output> {
-    let mut connection = pin!(connection);
+    let over = pin!(over);
     tokio::select! {
         biased;
         output = connection.as_mut() => return Some(output),
-        () = over => finish(connection.as_mut()),
+        () = WhenWoken::new(over) => finish(connection.as_mut()),
     }
     tokio::select! {
         biased;

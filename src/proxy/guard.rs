@@ -1,28 +1,30 @@
 //! The request guard: what may be forwarded at all, and for whom.
 
-use hyper::http::header::{AUTHORIZATION, EXPECT, HeaderMap, MAX_FORWARDS, UPGRADE};
+use hyper::http::header::{AUTHORIZATION, HeaderMap, HeaderName};
 use hyper::{Method, Request, Version};
 
 use super::answers::OwnAnswer;
 use super::host::{check_origin, host_of};
+use super::look::{Look, Once};
 use super::target::check_target;
 use crate::config::{ClientToken, ClusterSettings};
-use crate::upstream::has_passed_here;
 
 /// What may be asked under `/v1/`. Of another method nobody here knows what its answer looks like, or whether it
 /// may be repeated.
 pub static METHODS: [Method; 7] =
     [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS];
 
-/// Refuses what is not one well-formed request for this proxy.
+/// Refuses what is not one well-formed request for this proxy; of others says how often an OPTIONS request may still
+/// be forwarded, where it says so.
 ///
 /// # Errors
 /// The answer that says why.
-pub fn check<B>(request: &Request<B>, settings: &ClusterSettings) -> Result<(), OwnAnswer> {
+pub fn check<B>(request: &Request<B>, settings: &ClusterSettings) -> Result<Option<u64>, OwnAnswer> {
     if !METHODS.contains(request.method()) {
         return Err(OwnAnswer::method_not_allowed());
     }
-    let host = host_of(request)?;
+    let look = Look::at(request.headers());
+    let host = host_of(request, &look)?;
     // With client tokens a page that rebinds a name to this address has no token to send.
     if settings.client_tokens.is_empty() && !host.is_own(settings) {
         return Err(OwnAnswer::misdirected(format!(
@@ -30,48 +32,36 @@ pub fn check<B>(request: &Request<B>, settings: &ClusterSettings) -> Result<(), 
             host.as_str()
         )));
     }
-    check_origin(request.headers(), &host)?;
+    check_origin(&look, &host)?;
     check_target(request)?;
     let is_websocket = request.method() == Method::GET && request.uri().path() == "/v1/responses";
-    if request.headers().contains_key(UPGRADE) && !is_websocket {
+    if look.asks_for_upgrade && !is_websocket {
         return Err(OwnAnswer::bad_request("qcc: no protocol can be upgraded to here"));
     }
-    check_expectation(request)?;
-    forwards_left(request)?;
-    if has_passed_here(request.headers()) {
+    // RFC 9110 §10.1.1: HTTP/1.0 has no expectations.
+    if look.expects_unknown && request.version() != Version::HTTP_10 {
+        return Err(OwnAnswer::expectation_failed());
+    }
+    let forwards_left = forwards_left(request.method(), look.max_forwards)?;
+    if look.has_passed_here {
         return Err(OwnAnswer::looping());
     }
-    Ok(())
+    Ok(forwards_left)
 }
 
-/// RFC 9110 §10.1.1: there is one expectation, and HTTP/1.0 has none.
-fn check_expectation<B>(request: &Request<B>) -> Result<(), OwnAnswer> {
-    let is_known = |value: &[u8]| value.eq_ignore_ascii_case(b"100-continue");
-    let are_known = request.headers().get_all(EXPECT).iter().all(|value| is_known(value.as_bytes()));
-    if are_known || request.version() == Version::HTTP_10 {
-        return Ok(());
-    }
-    Err(OwnAnswer::expectation_failed())
-}
-
-/// How often an OPTIONS request may still be forwarded, where it says so (RFC 9110 §7.6.2; of other methods the
-/// header means nothing).
-///
-/// # Errors
-/// The answer to one that does not say it as one number.
-pub fn forwards_left<B>(request: &Request<B>) -> Result<Option<u64>, OwnAnswer> {
-    let mut said = request.headers().get_all(MAX_FORWARDS).iter();
-    let (Some(value), is_options) = (said.next(), request.method() == Method::OPTIONS) else {
+/// RFC 9110 §7.6.2: of other methods the header means nothing.
+fn forwards_left(method: &Method, said: Once<'_>) -> Result<Option<u64>, OwnAnswer> {
+    if method != Method::OPTIONS {
         return Ok(None);
+    }
+    let value = match said {
+        Once::Absent => return Ok(None),
+        Once::One(value) => value.to_str().ok(),
+        Once::Several => None,
     };
-    if !is_options {
-        return Ok(None);
-    }
-    let digits = value.to_str().ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
-    match (digits.and_then(|digits| digits.parse().ok()), said.next()) {
-        (Some(left), None) => Ok(Some(left)),
-        (None, _) | (Some(_), Some(_)) => Err(OwnAnswer::bad_request("qcc: Max-Forwards is not one number")),
-    }
+    let digits = value.filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+    let left = digits.and_then(|digits| digits.parse().ok());
+    left.map(Some).ok_or_else(|| OwnAnswer::bad_request("qcc: Max-Forwards is not one number"))
 }
 
 /// The client token that a request came with, where the cluster has some. Clients present a credential as
@@ -87,7 +77,8 @@ pub fn authorise<'s>(
     if settings.client_tokens.is_empty() {
         return Ok(None);
     }
-    let bare = headers.get_all("x-api-key").iter().map(|value| value.as_bytes());
+    const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+    let bare = headers.get_all(API_KEY).iter().map(|value| value.as_bytes());
     let bearer = headers.get_all(AUTHORIZATION).iter().filter_map(|value| bearer_token(value.as_bytes()));
     // Each one is looked at: the time taken does not tell which one was right.
     let first_right =
@@ -104,13 +95,17 @@ fn bearer_token(value: &[u8]) -> Option<&[u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{Environment, parse_str};
 
-    fn request(method: &str, headers: &[(&str, &str)]) -> Request<()> {
-        let mut builder = Request::builder().method(method).uri("/v1/messages");
-        for (name, value) in headers {
-            builder = builder.header(*name, *value);
-        }
-        builder.body(()).unwrap()
+    fn settings() -> ClusterSettings {
+        let text = "[[clusters.a.endpoints]]\nname = 'x'\nbase_url = 'http://x'\napi_key = 'k'\n";
+        let parsed = parse_str(text, "config.toml".as_ref(), &Environment::closed([])).unwrap();
+        parsed.clusters["a"].clone()
+    }
+
+    fn request(method: &str, name: &str, values: &[&str]) -> Request<()> {
+        let builder = Request::builder().method(method).uri("/v1/messages").header("host", "localhost");
+        values.iter().fold(builder, |builder, value| builder.header(name, *value)).body(()).unwrap()
     }
 
     #[test]
@@ -125,8 +120,10 @@ mod tests {
             (&["100-continue", "x"], false),
             (&[""], false),
         ] {
-            let headers: Vec<_> = values.iter().map(|value| ("expect", *value)).collect();
-            assert_eq!(check_expectation(&request("POST", &headers)).is_ok(), is_met, "{values:?}");
+            let mut request = request("POST", "expect", values);
+            assert_eq!(check(&request, &settings()).is_ok(), is_met, "{values:?}");
+            *request.version_mut() = Version::HTTP_10;
+            assert!(check(&request, &settings()).is_ok(), "{values:?}, in HTTP/1.0, which has none");
         }
     }
 
@@ -144,10 +141,9 @@ mod tests {
             (&[""], Err(())),
             (&["18446744073709551616"], Err(())),
         ] {
-            let headers: Vec<_> = values.iter().map(|value| ("max-forwards", *value)).collect();
-            let said = forwards_left(&request("OPTIONS", &headers)).map_err(|_| ());
-            assert_eq!(said, left, "{values:?}");
-            assert_eq!(forwards_left(&request("GET", &headers)).map_err(|_| ()), Ok(None), "{values:?}");
+            let said = |method| check(&request(method, "max-forwards", values), &settings()).map_err(|_| ());
+            assert_eq!(said("OPTIONS"), left, "{values:?}");
+            assert_eq!(said("GET"), Ok(None), "{values:?}");
         }
     }
 }

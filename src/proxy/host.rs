@@ -6,14 +6,18 @@
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-use hyper::http::header::{HOST, HeaderMap, HeaderValue, ORIGIN};
 use hyper::{Request, StatusCode, Version};
 
 use super::answers::OwnAnswer;
+use super::charset::Charset;
+use super::look::{Look, Once};
 use crate::config::ClusterSettings;
 
 /// The longest host name (RFC 1035 §2.3.4), in bytes.
 const NAME_BYTES_MAX: usize = 253;
+
+/// What names are made of: labels and the dots between them.
+static NAME_CHARS: Charset = Charset::alphanumeric_and(b"-_.");
 
 /// A host and perhaps a port, of a form that all readers take for the same (RFC 3986 §3.2.2 without escapes,
 /// user names, zones and empty ports).
@@ -39,14 +43,8 @@ impl<'a> Host<'a> {
             name.parse::<Ipv6Addr>().ok()?;
             return Some(Self { name, port: Self::parse_port(port)?, written });
         }
-        let (name, port) = written.split_at(written.find(':').unwrap_or(written.len()));
-        // The root's dot ends a name, and stands nowhere else.
-        let mut labels = name.strip_suffix('.').unwrap_or(name).split('.');
-        let is_label = |label: &str| {
-            !label.is_empty()
-                && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
-        };
-        (labels.all(is_label) && name.len() <= NAME_BYTES_MAX).then_some(())?;
+        let (name, port) = written.split_at(NAME_CHARS.prefix_length(written.as_bytes()));
+        is_name(name.as_bytes()).then_some(())?;
         Some(Self { name, port: Self::parse_port(port)?, written })
     }
 
@@ -71,22 +69,23 @@ impl<'a> Host<'a> {
     }
 
     fn is_loopback_or(&self, listen: SocketAddr) -> bool {
-        self.address().is_some_and(|address| address == listen.ip()) || self.is_loopback()
+        match self.address() {
+            Some(address) => address == listen.ip() || address.is_loopback(),
+            None => self.is_loopback_name(),
+        }
+    }
+
+    fn is_loopback(&self) -> bool {
+        self.address().map_or_else(|| self.is_loopback_name(), |address| address.is_loopback())
     }
 
     /// Numbers that only some resolvers take for 127.0.0.1 (`127.1`, `0x7f.1`, `2130706433`) are names here,
     /// and none of ours.
-    fn is_loopback(&self) -> bool {
+    fn is_loopback_name(&self) -> bool {
         let suffix = ".localhost";
-        match self.address() {
-            Some(address) => address.is_loopback(),
-            None => {
-                let is_below = self.name.len() > suffix.len()
-                    && self.name.as_bytes()[self.name.len() - suffix.len()..]
-                        .eq_ignore_ascii_case(suffix.as_bytes());
-                is_below || self.name.eq_ignore_ascii_case("localhost")
-            }
-        }
+        let is_below = self.name.len() > suffix.len()
+            && self.name.as_bytes()[self.name.len() - suffix.len()..].eq_ignore_ascii_case(suffix.as_bytes());
+        is_below || self.name.eq_ignore_ascii_case("localhost")
     }
 
     fn address(&self) -> Option<IpAddr> {
@@ -94,18 +93,23 @@ impl<'a> Host<'a> {
     }
 }
 
+/// Whether these characters of names are one: no label is empty, but that the root's dot may end it.
+fn is_name(chars: &[u8]) -> bool {
+    let has_empty_label = chars.starts_with(b".") || chars.windows(2).any(|pair| matches!(pair, b".."));
+    !chars.is_empty() && !has_empty_label && chars.len() <= NAME_BYTES_MAX
+}
+
 /// The one host that the request names (RFC 9112 §3.2: exactly one `Host`; RFC 9113 §8.3.1:
 /// `:authority`, with which a `Host` must agree).
 ///
 /// # Errors
 /// The answer to a request that names none, several, or a malformed one.
-pub fn host_of<B>(request: &Request<B>) -> Result<Host<'_>, OwnAnswer> {
+pub fn host_of<'a, B>(request: &'a Request<B>, look: &Look<'a>) -> Result<Host<'a>, OwnAnswer> {
     let malformed = || OwnAnswer::bad_request("qcc: the Host is malformed");
-    let mut named = request.headers().get_all(HOST).iter();
-    let header = match (named.next(), named.next()) {
-        (None, _) => None,
-        (Some(host), None) => Some(Host::parse(host.as_bytes()).ok_or_else(malformed)?),
-        (Some(_), Some(_)) => return Err(OwnAnswer::bad_request("qcc: more than one Host header")),
+    let header = match look.host {
+        Once::Absent => None,
+        Once::One(host) => Some(Host::parse(host.as_bytes()).ok_or_else(malformed)?),
+        Once::Several => return Err(OwnAnswer::bad_request("qcc: more than one Host header")),
     };
     let authority = match request.uri().authority() {
         None => None,
@@ -132,12 +136,12 @@ pub fn check_look<B>(
     request: &Request<B>,
     settings: &ClusterSettings,
 ) -> Result<(), (StatusCode, &'static str)> {
-    let Some(host) = host_of(request).ok().filter(|host| host.is_own(settings)) else {
+    let look = Look::at(request.headers());
+    let Some(host) = host_of(request, &look).ok().filter(|host| host.is_own(settings)) else {
         return Err((StatusCode::MISDIRECTED_REQUEST, "the Host is not this one's"));
     };
-    let headers = request.headers();
-    let is_followed_link = headers.get("sec-fetch-dest").is_some_and(|kind| kind == "document");
-    if has_foreign_origin(headers, &host) || (comes_from_elsewhere(headers) && !is_followed_link) {
+    let is_followed_link = request.headers().get("sec-fetch-dest").is_some_and(|kind| kind == "document");
+    if has_foreign_origin(&look, &host) || (look.comes_from_elsewhere && !is_followed_link) {
         return Err((StatusCode::FORBIDDEN, "web pages of other sites may not look here"));
     }
     Ok(())
@@ -148,24 +152,17 @@ pub fn check_look<B>(
 ///
 /// # Errors
 /// The answer to a page of another origin.
-pub fn check_origin(headers: &HeaderMap, host: &Host<'_>) -> Result<(), OwnAnswer> {
-    let is_foreign = has_foreign_origin(headers, host) || comes_from_elsewhere(headers);
+pub fn check_origin(look: &Look<'_>, host: &Host<'_>) -> Result<(), OwnAnswer> {
+    let is_foreign = has_foreign_origin(look, host) || look.comes_from_elsewhere;
     if is_foreign { Err(OwnAnswer::foreign_origin()) } else { Ok(()) }
 }
 
-fn has_foreign_origin(headers: &HeaderMap, host: &Host<'_>) -> bool {
-    let mut origins = headers.get_all(ORIGIN).iter();
-    match (origins.next(), origins.next()) {
-        (None, _) => false,
-        (Some(origin), None) => !is_own_origin(origin.as_bytes(), host),
-        (Some(_), Some(_)) => true,
+fn has_foreign_origin(look: &Look<'_>, host: &Host<'_>) -> bool {
+    match look.origin {
+        Once::Absent => false,
+        Once::One(origin) => !is_own_origin(origin.as_bytes(), host),
+        Once::Several => true,
     }
-}
-
-/// `none` is what a person typed in.
-fn comes_from_elsewhere(headers: &HeaderMap) -> bool {
-    let is_from_here = |site: &HeaderValue| site == "same-origin" || site == "none";
-    !headers.get_all("sec-fetch-site").iter().all(is_from_here)
 }
 
 /// A page of https is ours only where something in front of the proxy may serve it: on loopback it is another
@@ -272,7 +269,7 @@ mod tests {
     #[test]
     fn a_page_of_another_site_is_refused() {
         let from = |own: &str, headers: &[(&str, &str)]| {
-            check_origin(request("/", headers).headers(), &host(own)).is_ok()
+            check_origin(&Look::at(request("/", headers).headers()), &host(own)).is_ok()
         };
         let own = "127.0.0.1:7860";
         for headers in [
@@ -310,13 +307,17 @@ mod tests {
 
     #[test]
     fn a_request_names_exactly_one_host() {
-        assert!(host_of(&request("/", &[("host", "a")])).is_ok());
-        assert!(host_of(&request("http://A:1/", &[("host", "a:1")])).is_ok());
-        assert!(host_of(&request("/", &[])).is_err());
-        assert!(host_of(&request("/", &[("host", "a"), ("host", "a")])).is_err());
-        assert!(host_of(&request("http://b/", &[("host", "a")])).is_err());
-        assert!(host_of(&request("http://a:1/", &[("host", "a:2")])).is_err());
-        assert!(host_of(&request("http://user@a/", &[("host", "a")])).is_err());
-        assert!(host_of(&request("/", &[("host", "user@a")])).is_err());
+        let names_one = |uri: &str, headers: &[(&str, &str)]| {
+            let request = request(uri, headers);
+            host_of(&request, &Look::at(request.headers())).is_ok()
+        };
+        assert!(names_one("/", &[("host", "a")]));
+        assert!(names_one("http://A:1/", &[("host", "a:1")]));
+        assert!(!names_one("/", &[]));
+        assert!(!names_one("/", &[("host", "a"), ("host", "a")]));
+        assert!(!names_one("http://b/", &[("host", "a")]));
+        assert!(!names_one("http://a:1/", &[("host", "a:2")]));
+        assert!(!names_one("http://user@a/", &[("host", "a")]));
+        assert!(!names_one("/", &[("host", "user@a")]));
     }
 }

@@ -44,9 +44,10 @@ pub async fn serve(
                 let ends_answers = EndsAnswers::default();
                 let stream = ResetIfCut::new(stream, ends_answers.clone());
                 let stream = Taken::within(proxy.cluster.settings().timeouts.idle, stream);
-                let served = serve_connection(proxy.clone(), stream, ends_answers, stop.clone());
+                let (proxy, stop) = (proxy.clone(), stop.clone());
                 connections.spawn(async move {
-                    served.await;
+                    // Called in here: what an async block is given keeps its room beside what it awaits.
+                    serve_connection(proxy, stream, ends_answers, stop).await;
                     drop(place);
                 });
             },

@@ -5,7 +5,6 @@ use hyper::http::header::{ALLOW, CONNECTION, CONTENT_LENGTH, HeaderValue, UPGRAD
 use hyper::{Method, Request, Response, StatusCode};
 
 use super::answers::{OwnAnswer, methods_allowed};
-use super::guard::forwards_left;
 use super::outgoing::OutgoingBody;
 use crate::cluster::Cluster;
 use crate::exchange::Call;
@@ -28,10 +27,10 @@ pub fn open_answer<B>(request: &Request<B>, cluster: &Cluster) -> Option<Respons
 }
 
 /// The answer to any other request that is none for an upstream; none for one that is.
-pub fn answer<B>(request: &Request<B>) -> Option<Response<OutgoingBody>> {
+pub fn answer<B>(request: &Request<B>, forwards_left: Option<u64>) -> Option<Response<OutgoingBody>> {
     let path = request.uri().path();
     // RFC 9110 §7.6.2: whoever may not forward it is the one it asks.
-    if path == "*" || matches!(forwards_left(request), Ok(Some(0))) {
+    if path == "*" || forwards_left == Some(0) {
         return Some(options());
     }
     Call::of_path(path).is_none().then(|| OwnAnswer::not_found().into_response(path))

@@ -7,6 +7,7 @@ mod attempts;
 mod beginning;
 mod bodies;
 mod body;
+mod charset;
 mod clients;
 mod connection;
 mod cut;
@@ -20,6 +21,7 @@ mod host;
 mod idle;
 mod listen;
 mod local;
+mod look;
 mod outgoing;
 mod passing;
 mod relay;
@@ -27,6 +29,7 @@ mod request;
 mod rewound;
 mod stalled;
 mod target;
+mod woken;
 
 pub use accept::{Acceptor, Place};
 pub use connection::serve_connection;
@@ -67,9 +70,10 @@ impl Proxy {
 
     async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Response<OutgoingBody> {
         let settings = self.cluster.settings();
-        if let Err(refusal) = guard::check(&request, &settings) {
-            return refusal.into_response(request.uri().path());
-        }
+        let forwards_left = match guard::check(&request, &settings) {
+            Ok(left) => left,
+            Err(refusal) => return refusal.into_response(request.uri().path()),
+        };
         if let Some(answer) = local::open_answer(&request, &self.cluster) {
             return local::unread(&request, answer);
         }
@@ -79,13 +83,16 @@ impl Proxy {
             Ok(client) => client,
             Err(refusal) => return local::unread(&request, refusal.into_response(uri.path())),
         };
-        if let Some(answer) = local::answer(&request) {
+        if let Some(answer) = local::answer(&request, forwards_left) {
             return local::unread(&request, answer);
         }
-        let answer = match request::Incomer::read(request, client.clone(), &self.bodies, &settings).await {
-            Ok(incomer) => self.serve(incomer, &settings).await,
-            Err(refusal) => refusal.into_response(uri.path()),
-        };
+        let answer =
+            match request::Incomer::read(request, forwards_left, client.clone(), &self.bodies, &settings)
+                .await
+            {
+                Ok(incomer) => self.serve(incomer, &settings).await,
+                Err(refusal) => refusal.into_response(uri.path()),
+            };
         clients::log_answer(client.as_deref(), uri.path(), &answer);
         answer
     }

@@ -12,7 +12,6 @@ use qcc_fsm::Ticks;
 use super::answers::OwnAnswer;
 use super::bodies::BodyRoom;
 use super::body::read_body;
-use super::guard::forwards_left;
 use crate::cluster::{Session, SessionKey, Wanted};
 use crate::config::{ClusterSettings, EndpointSettings, Protocol};
 use crate::exchange::{Call, RequestFacts, with_model};
@@ -45,17 +44,17 @@ pub struct Incomer {
 }
 
 impl Incomer {
-    /// Reads a request whose path is under `/v1/`.
+    /// Reads a request whose path is under `/v1/`. `forwards_left` as `guard::check` gives it.
     ///
     /// # Errors
     /// The answer to a body that can't be read.
     pub async fn read(
         request: Request<Incoming>,
+        forwards_left: Option<u64>,
         client: Option<Arc<str>>,
         room: &Arc<BodyRoom>,
         settings: &ClusterSettings,
     ) -> Result<Self, OwnAnswer> {
-        let forwards_left = forwards_left(&request)?;
         let (mut parts, body) = request.into_parts();
         if let Some(left) = forwards_left {
             parts.headers.insert(MAX_FORWARDS, HeaderValue::from(left.saturating_sub(1)));

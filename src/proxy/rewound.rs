@@ -24,12 +24,12 @@ impl<S> Rewound<S> {
 impl<S: AsyncRead + Unpin> AsyncRead for Rewound<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if this.begun.is_empty() || buf.remaining() == 0 {
+            return Pin::new(&mut this.stream).poll_read(cx, buf);
+        }
         let again = this.begun.len().min(buf.remaining());
         buf.put_slice(&this.begun[..again]);
         this.begun.drain(..again);
-        if again == 0 {
-            return Pin::new(&mut this.stream).poll_read(cx, buf);
-        }
         // What came after them, in the same call: they are few bytes, and heads are best read whole.
         match Pin::new(&mut this.stream).poll_read(cx, buf) {
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),

@@ -4,7 +4,11 @@ use hyper::http::uri::{PathAndQuery, Scheme};
 use hyper::{Method, Request};
 
 use super::answers::OwnAnswer;
+use super::charset::Charset;
 use crate::upstream::TARGET_BYTES_MAX;
+
+/// RFC 3986 §3.3: what paths are made of, with the slashes between segments and the percent signs of escapes.
+static PATH_CHARS: Charset = Charset::alphanumeric_and(b"-._~!$&'()*+,;=:@%/");
 
 /// Refuses a target that is no path, is too long, or that readers could take for different ones.
 ///
@@ -41,11 +45,19 @@ fn is_plain(target: &PathAndQuery) -> bool {
         && is_plain_path(target.path())
 }
 
-/// RFC 3986 §3.3, without what normalising, decoding (once or twice) or cutting off parameters would change.
+/// A path without what normalising, decoding (once or twice) or cutting off parameters would change.
 fn is_plain_path(path: &str) -> bool {
-    let is_pchar = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@%/".contains(&byte);
-    path.bytes().all(is_pchar)
-        && (!path.contains('%') || has_plain_escapes(path))
+    PATH_CHARS.has_all(path.as_bytes()) && (is_evidently_plain(path) || is_plain_in_each_segment(path))
+}
+
+/// Most paths: there is no escape, and each segment begins with what can be nothing else.
+fn is_evidently_plain(path: &str) -> bool {
+    let could_change = |pair: &[u8]| pair[0] == b'/' && matches!(pair[1], b'/' | b'.' | b';');
+    !path.as_bytes().contains(&b'%') && !path.as_bytes().windows(2).any(could_change)
+}
+
+fn is_plain_in_each_segment(path: &str) -> bool {
+    (!path.contains('%') || has_plain_escapes(path))
         && !path.contains("//")
         && path.split('/').skip(1).all(is_plain_segment)
 }
@@ -89,6 +101,8 @@ fn has_plain_escapes(path: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn request(method: &str, uri: &str) -> Request<()> {
@@ -164,6 +178,13 @@ mod tests {
             assert!(check_target(&request("POST", path)).is_ok(), "{path}");
         }
         assert!(check_target(&request("OPTIONS", "*")).is_ok());
+    }
+
+    proptest! {
+        #[test]
+        fn a_path_that_is_evidently_plain_is_plain_in_each_segment(path in "(/[/.;%3bB2eE]{0,2}[a-c.;%]{0,3}){1,4}") {
+            prop_assert!(!is_evidently_plain(&path) || is_plain_in_each_segment(&path));
+        }
     }
 
     #[test]

@@ -1,9 +1,7 @@
 //! One request head, line by line as it comes (RFC 9112 §2–§6).
 
-use memchr::memchr;
-
-use super::{FIELDS_MAX, HEAD_BYTES_MAX, Refusal, is_token};
-use crate::chunked::is_control;
+use super::text::{TCHARS, text_length};
+use super::{FIELDS_MAX, HEAD_BYTES_MAX, Refusal};
 
 /// How a request's body is delimited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,10 +19,12 @@ enum Version {
 /// What the lines so far have said.
 #[derive(Debug, Default)]
 pub struct Head {
-    /// Bytes looked at.
+    /// Bytes looked at. A CR is, once it is seen what follows it.
     scanned: usize,
     /// Where the line that is not complete begins.
     line_start: usize,
+    /// Whether a CR or an LF stands in it alone.
+    is_broken: bool,
     version: Option<Version>,
     framing: Option<Framing>,
     has_host: bool,
@@ -34,26 +34,7 @@ pub struct Head {
 impl Head {
     /// Reads on in a head of which all bytes so far are given; at its end, its length and framing.
     pub fn read(&mut self, bytes: &[u8]) -> Result<Option<(usize, Framing)>, Refusal> {
-        loop {
-            let fresh = &bytes[self.scanned..];
-            let line_end = memchr(b'\n', fresh);
-            let seen = &fresh[..line_end.unwrap_or(fresh.len())];
-            // Seen before the line is whole: a TLS greeting needs no line end to be refused.
-            if seen.iter().any(|&byte| is_control(byte) && byte != b'\r') {
-                return Err(Refusal::Control);
-            }
-            self.scanned += seen.len() + usize::from(line_end.is_some());
-            if self.scanned > HEAD_BYTES_MAX {
-                return Err(Refusal::TooLong);
-            }
-            if line_end.is_none() {
-                return Ok(None);
-            }
-            let line = bytes[self.line_start..self.scanned].strip_suffix(b"\r\n").ok_or(Refusal::LineEnd)?;
-            if memchr(b'\r', line).is_some() {
-                return Err(Refusal::LineEnd);
-            }
-            self.line_start = self.scanned;
+        while let Some(line) = self.next_line(bytes)? {
             match (line, self.version) {
                 // RFC 9112 §2.2: empty lines before a request are passed over.
                 ([], None) => {}
@@ -62,6 +43,43 @@ impl Head {
                 (line, Some(version)) => self.read_field(line, version)?,
             }
         }
+        Ok(None)
+    }
+
+    /// The next line without its end; none before it is whole.
+    fn next_line<'a>(&mut self, bytes: &'a [u8]) -> Result<Option<&'a [u8]>, Refusal> {
+        let end = loop {
+            self.scanned += text_length(&bytes[self.scanned..]);
+            let end = self.scanned;
+            match bytes[end..] {
+                [] | [b'\r'] if bytes.len() > HEAD_BYTES_MAX => return Err(Refusal::TooLong),
+                [] | [b'\r'] => return Ok(None),
+                [b'\r', b'\n', ..] => {
+                    self.scanned += 2;
+                    break end;
+                }
+                [b'\n', ..] => {
+                    self.scanned += 1;
+                    self.is_broken = true;
+                    break end;
+                }
+                [b'\r', ..] => {
+                    self.scanned += 1;
+                    self.is_broken = true;
+                }
+                // Seen before the line is whole: a TLS greeting needs no line end to be refused.
+                [_, ..] => return Err(Refusal::Control),
+            }
+        };
+        if self.scanned > HEAD_BYTES_MAX {
+            return Err(Refusal::TooLong);
+        }
+        if self.is_broken {
+            return Err(Refusal::LineEnd);
+        }
+        let line = &bytes[self.line_start..end];
+        self.line_start = self.scanned;
+        Ok(Some(line))
     }
 
     fn read_field(&mut self, line: &[u8], version: Version) -> Result<(), Refusal> {
@@ -69,14 +87,12 @@ impl Head {
         if self.fields > FIELDS_MAX {
             return Err(Refusal::TooManyFields);
         }
-        if line[0] == b' ' || line[0] == b'\t' {
-            return Err(Refusal::Folded);
-        }
-        let colon = memchr(b':', line).ok_or(Refusal::Name)?;
-        let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
-        if !is_token(name) {
-            return Err(Refusal::Name);
-        }
+        let (name, rest) = line.split_at(TCHARS.prefix_length(line));
+        let value = match rest {
+            [b':', value @ ..] if !name.is_empty() => value,
+            [b' ' | b'\t', ..] if name.is_empty() => return Err(Refusal::Folded),
+            _ => return Err(Refusal::Name),
+        };
         if name.eq_ignore_ascii_case(b"host") {
             if self.has_host {
                 return Err(Refusal::Hosts);
@@ -84,13 +100,13 @@ impl Head {
             self.has_host = true;
         } else if name.eq_ignore_ascii_case(b"content-length") {
             self.framing = match self.framing {
-                None => Some(Framing::Length(read_length(value)?)),
+                None => Some(Framing::Length(read_length(value.trim_ascii())?)),
                 Some(Framing::Length(_)) => return Err(Refusal::Length),
                 Some(Framing::Chunked) => return Err(Refusal::BothFramings),
             };
         } else if name.eq_ignore_ascii_case(b"transfer-encoding") {
             self.framing = match self.framing {
-                None if version == Version::Http11 && value.eq_ignore_ascii_case(b"chunked") => {
+                None if version == Version::Http11 && value.trim_ascii().eq_ignore_ascii_case(b"chunked") => {
                     Some(Framing::Chunked)
                 }
                 None | Some(Framing::Chunked) => return Err(Refusal::Coding),
@@ -108,10 +124,14 @@ fn read_request_line(line: &[u8]) -> Result<Version, Refusal> {
     else {
         return Err(Refusal::RequestLine);
     };
-    if !is_token(method) || target.is_empty() || !target.iter().all(u8::is_ascii_graphic) {
+    if method.is_empty()
+        || !TCHARS.has_all(method)
+        || target.is_empty()
+        || !target.iter().all(u8::is_ascii_graphic)
+    {
         return Err(Refusal::RequestLine);
     }
-    if memchr(b'#', target).is_some() {
+    if target.contains(&b'#') {
         return Err(Refusal::Fragment);
     }
     match version {

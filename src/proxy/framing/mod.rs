@@ -17,6 +17,7 @@ mod head;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod text;
 
 pub use stream::Guarded;
 
@@ -183,10 +184,4 @@ impl Follower {
             self.place = next;
         }
     }
-}
-
-/// RFC 9110 §5.6.2: what names and methods are made of.
-fn is_token(bytes: &[u8]) -> bool {
-    let is_tchar = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
-    !bytes.is_empty() && bytes.iter().all(is_tchar)
 }

@@ -58,7 +58,7 @@ async fn served(bytes: &[u8]) -> Vec<String> {
     seen.lock().unwrap().clone()
 }
 
-fn piece() -> impl Strategy<Value = Vec<u8>> {
+pub fn piece() -> impl Strategy<Value = Vec<u8>> {
     let text = prop::sample::select(vec![
         "\r\n",
         "\r\n\r\n",

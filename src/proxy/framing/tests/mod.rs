@@ -1,4 +1,5 @@
 mod agreed;
+mod naive;
 mod passed;
 mod refused;
 

@@ -1,0 +1,62 @@
+//! What a request's headers say of where it comes from and how it may be forwarded, by one look through them.
+
+use hyper::http::header::{HeaderMap, HeaderValue};
+
+use crate::upstream::has_passed_here;
+
+/// A header that a request has once, or not at all.
+#[derive(Clone, Copy, Debug, Default)]
+pub enum Once<'a> {
+    #[default]
+    Absent,
+    One(&'a HeaderValue),
+    Several,
+}
+
+impl<'a> Once<'a> {
+    fn note(&mut self, value: &'a HeaderValue) {
+        *self = match self {
+            Self::Absent => Self::One(value),
+            Self::One(_) | Self::Several => Self::Several,
+        };
+    }
+}
+
+/// What was seen.
+#[derive(Debug, Default)]
+pub struct Look<'a> {
+    /// `Host`.
+    pub host: Once<'a>,
+    /// `Origin`.
+    pub origin: Once<'a>,
+    /// `Max-Forwards`.
+    pub max_forwards: Once<'a>,
+    /// Whether a `Sec-Fetch-Site` names another place than this, or than a person (`none` is what they typed in).
+    pub comes_from_elsewhere: bool,
+    /// Whether it asks for another protocol.
+    pub asks_for_upgrade: bool,
+    /// Whether it expects something else than 100 (Continue).
+    pub expects_unknown: bool,
+    /// Whether this process has forwarded it already.
+    pub has_passed_here: bool,
+}
+
+impl<'a> Look<'a> {
+    /// Looks through all of them.
+    pub fn at(headers: &'a HeaderMap) -> Self {
+        let mut look = Self::default();
+        for (name, value) in headers {
+            match name.as_str() {
+                "host" => look.host.note(value),
+                "origin" => look.origin.note(value),
+                "max-forwards" => look.max_forwards.note(value),
+                "sec-fetch-site" => look.comes_from_elsewhere |= value != "same-origin" && value != "none",
+                "upgrade" => look.asks_for_upgrade = true,
+                "expect" => look.expects_unknown |= !value.as_bytes().eq_ignore_ascii_case(b"100-continue"),
+                "via" => look.has_passed_here |= has_passed_here(value),
+                _ => {}
+            }
+        }
+        look
+    }
+}
