@@ -7,6 +7,7 @@ mod attempts;
 mod beginning;
 mod bodies;
 mod body;
+mod chunks;
 mod clients;
 mod connection;
 mod cut;
@@ -22,6 +23,7 @@ mod listen;
 mod local;
 mod outgoing;
 mod passing;
+mod patience;
 mod relay;
 mod request;
 mod rewound;
@@ -65,7 +67,7 @@ impl Proxy {
         if is_head { outgoing::without_text(answer) } else { answer }
     }
 
-    async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Response<OutgoingBody> {
+    async fn answer(self: Arc<Self>, mut request: Request<Incoming>) -> Response<OutgoingBody> {
         let settings = self.cluster.settings();
         if let Err(refusal) = guard::check(&request, &settings) {
             return refusal.into_response(request.uri().path());
@@ -73,20 +75,21 @@ impl Proxy {
         if let Some(answer) = local::open_answer(&request, &self.cluster) {
             return local::unread(&request, answer);
         }
-        // A handle to the same bytes.
-        let uri = request.uri().clone();
         let client = match clients::let_in(request.headers(), &settings, &self.cluster, &self.refusals) {
             Ok(client) => client,
-            Err(refusal) => return local::unread(&request, refusal.into_response(uri.path())),
+            Err(refusal) => return local::unread(&request, refusal.into_response(request.uri().path())),
         };
         if let Some(answer) = local::answer(&request) {
             return local::unread(&request, answer);
         }
-        let answer = match request::Incomer::read(request, client.clone(), &self.bodies, &settings).await {
-            Ok(incomer) => self.serve(incomer, &settings).await,
-            Err(refusal) => refusal.into_response(uri.path()),
+        request::count_forwarding(&mut request);
+        let (head, body) = request.into_parts();
+        let answer = match request::Incomer::read(&head, body, client.clone(), &self.bodies, &settings).await
+        {
+            Ok(incomer) => self.serve(&incomer, &settings).await,
+            Err(refusal) => refusal.into_response(head.uri.path()),
         };
-        clients::log_answer(client.as_deref(), uri.path(), &answer);
+        clients::log_answer(client.as_deref(), head.uri.path(), &answer);
         answer
     }
 }
