@@ -1,5 +1,7 @@
 //! What a request's body says that decides where it goes and how its answer is read.
 
+use std::sync::Arc;
+
 use super::json::{self, TopLevel};
 use super::session::SessionClues;
 
@@ -7,7 +9,7 @@ use super::session::SessionClues;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RequestFacts {
     /// `model`.
-    pub model: Option<String>,
+    pub model: Option<Arc<str>>,
     /// `stream`: whether an event stream is asked for.
     pub stream: bool,
 }
@@ -19,7 +21,7 @@ impl RequestFacts {
         let (mut facts, mut clues) = (Self::default(), SessionClues::default());
         for (name, value) in TopLevel::of(body) {
             match name {
-                b"model" => facts.model = json::as_string(value),
+                b"model" => facts.model = json::as_string(value).map(Arc::from),
                 b"stream" => facts.stream = value == b"true",
                 _ => clues.note(name, value),
             }

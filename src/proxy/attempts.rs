@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use hyper::http::header::{HeaderName, HeaderValue};
 use hyper::{Response, StatusCode};
 use jiff::Timestamp;
 use tokio::time::{Instant, sleep_until};
@@ -15,11 +16,12 @@ use super::Proxy;
 use super::exchange::{Exchanged, exchange};
 use super::held::Held;
 use super::outgoing::OutgoingBody;
-use super::relay::{Relay, Watched};
 use super::request::Incomer;
 use crate::cluster::{Attempt, Choice, Endpoint, RetryPermit, Wanted};
 use crate::config::{ClusterSettings, Protocol};
 use crate::exchange::{Call, Cooling, Repeat};
+
+const X_QCC_ATTEMPTS: HeaderName = HeaderName::from_static("x-qcc-attempts");
 
 /// What a request has been through.
 #[derive(Default)]
@@ -27,7 +29,7 @@ pub(super) struct Journey {
     tried: Vec<Arc<Endpoint>>,
     pub attempts: u32,
     /// The last answer that could be shown to the client.
-    pub last: Option<Held>,
+    pub last: Option<Box<Held>>,
     /// The shortest wait that a rate limit among its answers asked for.
     pub shortest_wait: Option<Duration>,
     /// Whether no other endpoint may be tried.
@@ -52,7 +54,7 @@ pub(super) enum Unrepeated {
 }
 
 impl Journey {
-    fn note_answer(&mut self, held: Held, now: Timestamp) {
+    fn note_answer(&mut self, held: Box<Held>, now: Timestamp) {
         if held.status() == StatusCode::TOO_MANY_REQUESTS
             && let Cooling::Announced(wait) = Cooling::of_rate_limit(held.headers(), now)
         {
@@ -71,11 +73,11 @@ impl Proxy {
     /// Serves a request.
     pub(super) async fn serve(
         self: &Arc<Self>,
-        incomer: Incomer,
+        incomer: &Incomer<'_>,
         settings: &ClusterSettings,
     ) -> Response<OutgoingBody> {
         let mut wanted = incomer.wanted(settings);
-        wanted.protocol = self.protocol_served(&incomer);
+        wanted.protocol = self.protocol_served(incomer);
         let mut journey = Journey::default();
         self.cluster.retries.count_request(self.cluster.clock.now());
         #[allow(clippy::disallowed_methods, reason = "the edge: a limit on waiting")]
@@ -97,17 +99,15 @@ impl Proxy {
                 break;
             };
             let endpoint = attempt.endpoint().clone();
-            match exchange(attempt, &incomer, settings).await {
+            match exchange(attempt, incomer, settings).await {
                 Exchanged::NotSent => {
                     permit.into_iter().for_each(RetryPermit::give_back);
                     continue;
                 }
-                Exchanged::Answer(held, watched) => {
-                    return answer(*held, watched, journey.attempts + 1, settings);
-                }
+                Exchanged::Answer(answer) => return counted(answer, journey.attempts + 1),
                 Exchanged::Failed(held, repeat) => {
                     if let Some(held) = held {
-                        journey.note_answer(*held, self.cluster.clock.shown_now());
+                        journey.note_answer(held, self.cluster.clock.shown_now());
                     }
                     journey.repeat = Some(repeat);
                 }
@@ -134,13 +134,15 @@ impl Proxy {
 
     /// `/v1/models` and the like belong to both protocols; where no endpoint speaks the one that the
     /// headers hint at, it is the other.
-    fn protocol_served(&self, incomer: &Incomer) -> Protocol {
+    fn protocol_served(&self, incomer: &Incomer<'_>) -> Protocol {
         let hinted = incomer.protocol;
-        let is_shared = matches!(incomer.call, Call::Models | Call::Other);
+        if !matches!(incomer.call, Call::Models | Call::Other) {
+            return hinted;
+        }
         let roster = self.cluster.roster();
         let is_spoken = roster.endpoints().iter().any(|endpoint| endpoint.settings.protocol == hinted);
         match hinted {
-            _ if is_spoken || !is_shared => hinted,
+            _ if is_spoken => hinted,
             Protocol::Anthropic => Protocol::OpenAi,
             Protocol::OpenAi => Protocol::Anthropic,
         }
@@ -176,15 +178,10 @@ impl Proxy {
     }
 }
 
-/// The answer for the client: the head without what concerns only the upstream's connection, the body
-/// as it comes.
-pub(super) fn answer(
-    mut held: Held,
-    watched: Option<Box<Watched>>,
-    attempts: u32,
-    settings: &ClusterSettings,
-) -> Response<OutgoingBody> {
-    let head = held.head_for_client(attempts);
-    let relay = Relay::new(held, watched, settings.timeouts.idle);
-    head.map(|()| OutgoingBody::Relay(Box::new(relay)))
+/// The answer, with the number of attempts that it took.
+pub(super) fn counted(mut answer: Response<OutgoingBody>, attempts: u32) -> Response<OutgoingBody> {
+    // Mostly: not written anew then.
+    let number = if attempts == 1 { HeaderValue::from_static("1") } else { HeaderValue::from(attempts) };
+    answer.headers_mut().insert(X_QCC_ATTEMPTS, number);
+    answer
 }

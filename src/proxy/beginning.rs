@@ -1,5 +1,6 @@
 //! Whether a 200 is the answer that was asked for: seen at its beginning, before the client gets any of it.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use qcc_fsm::CheckMethod;
@@ -7,7 +8,9 @@ use serde::de::IgnoredAny;
 use tokio::time::timeout;
 
 use super::held::Held;
+use super::patience::by;
 use super::relay::{Watch, Watched};
+use crate::clock::Stopwatch;
 use crate::config::ClusterSettings;
 use crate::exchange::{
     Call, ErrorText, INSPECTED_BYTES_MAX, Judgement, Progress, Shape, StreamWatch, judge_error_after_content,
@@ -90,9 +93,9 @@ async fn read_to_content(held: &mut Held, stream: &mut StreamWatch) -> Result<()
 }
 
 pub(super) async fn begin_whole(held: &mut Held, call: Call, patience: Duration) -> Result<(), NoSuccess> {
-    let shape = match timeout(patience, read_to_shape(held, call)).await {
-        Err(_) => return Err((judge_timeout(), format!("no answer within {patience:?}"), true)),
-        Ok(read) => read.map_err(lost)?,
+    let shape = match by(|| Stopwatch::start().after(patience), pin!(read_to_shape(held, call))).await {
+        None => return Err((judge_timeout(), format!("no answer within {patience:?}"), true)),
+        Some(read) => read.map_err(lost)?,
     };
     // None of the calls that any endpoint serves is answered with nothing.
     let is_empty = held.ends_by_close() && held.prefix_bytes() == 0 && call.is_at_home_anywhere();

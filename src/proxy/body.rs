@@ -1,15 +1,17 @@
 //! A client's body, read to its end within limits of size, memory and time.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::Body;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use super::answers::OwnAnswer;
 use super::bodies::{BodyRoom, NoRoom, Share};
+use super::patience::by;
 use crate::config::ClusterSettings;
 use crate::upstream::ReplayBody;
 
@@ -41,23 +43,19 @@ where
         return Err(OwnAnswer::body_too_large(settings.max_body_bytes));
     }
     let mut reading =
-        Reading { share: Share::of(room), settings, pace: Pace::start(settings), bytes: Pieces::None };
+        Reading { share: Share::of(room), settings, pace: Pace::of(settings), bytes: Pieces::None };
     // Before a byte is asked for, and so before a 100 (Continue).
     reading.make_room(hint.lower()).await?;
-    while let Ok(frame) = timeout_at(reading.pace.next_by(), body.frame()).await {
-        match frame {
-            None => return Ok(reading.finish()),
-            Some(Err(_)) => {
-                return Err(OwnAnswer::bad_request("qcc: the request's body is malformed or cut off"));
-            }
-            Some(Ok(frame)) => {
-                if let Ok(data) = frame.into_data() {
-                    reading.take(data, hint.exact()).await?;
-                }
-            }
+    // One whose length is known tells that it is over before it is asked for more.
+    while !body.is_end_stream() {
+        let frame = by(|| reading.pace.next_by(), pin!(body.frame())).await;
+        let Some(frame) = frame.ok_or_else(OwnAnswer::body_timeout)? else { break };
+        let cut_off = |_| OwnAnswer::bad_request("qcc: the request's body is malformed or cut off");
+        if let Ok(data) = frame.map_err(cut_off)?.into_data() {
+            reading.take(data, hint.exact()).await?;
         }
     }
-    Err(OwnAnswer::body_timeout())
+    Ok(reading.finish())
 }
 
 struct Reading<'a> {
@@ -73,7 +71,7 @@ impl Reading<'_> {
         if self.share.try_grow_to(bytes, max_bodies_bytes) {
             return Ok(());
         }
-        let began = self.pace.now();
+        let began = Pace::now();
         let grown = self.share.grow_to(bytes, max_bodies_bytes, queue_timeout).await;
         self.pace.forgive_since(began);
         grown.map_err(|NoRoom| OwnAnswer::bodies_too_large(COME_BACK_AFTER))
@@ -133,20 +131,19 @@ impl Pieces {
 
 /// How fast a body comes.
 struct Pace {
-    since: Instant,
+    /// When it was first waited for.
+    since: Option<Instant>,
     pause: Duration,
     came_bytes: u64,
 }
 
 impl Pace {
-    fn start(settings: &ClusterSettings) -> Self {
-        #[allow(clippy::disallowed_methods, reason = "the edge: a limit on waiting")]
-        let since = Instant::now();
-        Self { since, pause: settings.timeouts.client_header, came_bytes: 0 }
+    fn of(settings: &ClusterSettings) -> Self {
+        Self { since: None, pause: settings.timeouts.client_header, came_bytes: 0 }
     }
 
     #[allow(clippy::disallowed_methods, reason = "the edge: a limit on waiting")]
-    fn now(&self) -> Instant {
+    fn now() -> Instant {
         Instant::now()
     }
 
@@ -158,13 +155,17 @@ impl Pace {
 
     /// The time since then was not the client's.
     fn forgive_since(&mut self, began: Instant) {
-        self.since += self.now() - began;
+        if let Some(since) = &mut self.since {
+            *since += Self::now() - began;
+        }
     }
 
-    /// When the next bytes must be there.
-    fn next_by(&self) -> Instant {
+    /// When the next bytes must be there, which are waited for from now on.
+    fn next_by(&mut self) -> Instant {
+        let now = Self::now();
+        let since = *self.since.get_or_insert(now);
         let in_all = Duration::from_millis(self.came_bytes.saturating_mul(1000) / BYTES_PER_SEC_MIN);
-        (self.now() + self.pause).min(self.since + self.pause + in_all)
+        (now + self.pause).min(since + self.pause + in_all)
     }
 }
 

@@ -10,6 +10,7 @@ use tracing::info;
 
 use super::beginning::{begin_stream, begin_whole};
 use super::held::Held;
+use super::outgoing::OutgoingBody;
 use super::relay::{Watch, Watched};
 use super::request::Incomer;
 use crate::clock::Stopwatch;
@@ -30,7 +31,7 @@ const ROOM_WITHIN: Duration = Duration::from_millis(50);
 /// What one exchange came to.
 pub(super) enum Exchanged {
     /// An answer for the client.
-    Answer(Box<Held>, Option<Box<Watched>>),
+    Answer(Response<OutgoingBody>),
     /// The endpoint left service before anything was sent.
     NotSent,
     /// The request may go on, with the answer of the upstream that can be shown.
@@ -48,7 +49,7 @@ pub(super) enum Exchanged {
 /// One exchange with one endpoint.
 pub(super) async fn exchange(
     mut attempt: Attempt,
-    incomer: &Incomer,
+    incomer: &Incomer<'_>,
     settings: &ClusterSettings,
 ) -> Exchanged {
     let endpoint = attempt.endpoint().clone();
@@ -71,7 +72,7 @@ pub(super) async fn exchange(
             return if may_repeat { Exchanged::LostOnce } else { Exchanged::Lost };
         }
     };
-    let mut held = Held::new(response, endpoint.name());
+    let mut held = Held::new(response, &endpoint);
     let now = attempt.cluster().clock.shown_now();
     let by_head = head_of(&held, incomer.call, now).judge();
     match by_head {
@@ -79,18 +80,18 @@ pub(super) async fn exchange(
             if let Some(cooling) = Cooling::of_success(incomer.call, held.headers(), now) {
                 apply_cooldown(&endpoint, cooling, attempt.cluster().clock.now());
             }
-            let model = incomer.facts.model.clone().filter(|_| incomer.call.names_chat_model());
+            let model = incomer.facts.model.as_ref().filter(|_| incomer.call.names_chat_model()).cloned();
             let watched =
                 Watched { attempt, watch: Watch::Whole, stopwatch, model, latency: None, content_by: None };
             accepted(watched, held, incomer, settings).await
         }
-        ByHead::Judged(judgement) => refused_by_head(attempt, held, judgement, incomer).await,
+        ByHead::Judged(judgement) => refused_by_head(attempt, held, judgement, incomer, settings).await,
         ByHead::NeedsWords(within) => {
             let error = held.read_error(within).await;
             let judgement = head_of(&held, incomer.call, now).judge_words(error.as_ref());
             let line = held.error_line(error.as_ref());
             settle(&mut attempt, &judgement, Some(line));
-            refused(&attempt, held, judgement, incomer)
+            refused(&attempt, held, judgement, incomer, settings)
         }
     }
 }
@@ -108,7 +109,7 @@ enum Sent {
 }
 
 /// Gets a connection, looks once more whether the endpoint is still in service, and sends.
-async fn send(attempt: &mut Attempt, incomer: &Incomer, settings: &ClusterSettings) -> Sent {
+async fn send(attempt: &mut Attempt, incomer: &Incomer<'_>, settings: &ClusterSettings) -> Sent {
     let endpoint = attempt.endpoint().clone();
     let gate = endpoint.admission();
     let mut connected = endpoint.origin.connection(&gate).await;
@@ -159,13 +160,13 @@ async fn send(attempt: &mut Attempt, incomer: &Incomer, settings: &ClusterSettin
 async fn send_on(
     connection: Connection,
     attempt: &Attempt,
-    incomer: &Incomer,
+    incomer: &Incomer<'_>,
     patience: Duration,
 ) -> Result<Response<AnswerBody>, Option<SendError>> {
-    let Incomer { method, target, headers, .. } = incomer;
+    let Incomer { head, target, .. } = incomer;
     let endpoint = attempt.endpoint();
     let body = incomer.body_for(&endpoint.settings);
-    let draft = Draft { method, target, headers, body };
+    let draft = Draft { method: &head.method, target, headers: &head.headers, body };
     match timeout(patience, connection.send(draft, attempt.stamp())).await {
         Ok(sent) => sent.map_err(Some),
         Err(_) => Err(None),
@@ -191,18 +192,25 @@ async fn refused_by_head(
     mut attempt: Attempt,
     mut held: Held,
     judgement: Judgement,
-    incomer: &Incomer,
+    incomer: &Incomer<'_>,
+    settings: &ClusterSettings,
 ) -> Exchanged {
     settle(&mut attempt, &judgement, None);
     let error = held.read_error(WORDS_WITHIN).await;
     if judgement.speaks_of_endpoint() {
         attempt.endpoint().note_error(&held.error_line(error.as_ref()));
     }
-    refused(&attempt, held, judgement, incomer)
+    refused(&attempt, held, judgement, incomer, settings)
 }
 
 /// What becomes of a request that was answered with an error.
-fn refused(attempt: &Attempt, held: Held, judgement: Judgement, incomer: &Incomer) -> Exchanged {
+fn refused(
+    attempt: &Attempt,
+    held: Held,
+    judgement: Judgement,
+    incomer: &Incomer<'_>,
+    settings: &ClusterSettings,
+) -> Exchanged {
     let call = incomer.call;
     let is_refusal_of_key =
         matches!(judgement.verdict, Verdict::Fail(failure) if failure.cause == Cause::Auth);
@@ -212,12 +220,12 @@ fn refused(attempt: &Attempt, held: Held, judgement: Judgement, incomer: &Income
         true if is_refusal_of_key && !call.is_at_home_anywhere() => Exchanged::Unservable,
         true if is_refusal_of_key => Exchanged::Failed(None, judgement.repeat),
         true => Exchanged::Failed(Some(Box::new(held)), judgement.repeat),
-        false => Exchanged::Answer(Box::new(held), None),
+        false => Exchanged::Answer(held.into_answer(None, settings.timeouts.idle)),
     }
 }
 
 /// The endpoint has said that it has no such model: others are asked for it for a while.
-fn skip_model(attempt: &Attempt, judgement: &Judgement, incomer: &Incomer) {
+fn skip_model(attempt: &Attempt, judgement: &Judgement, incomer: &Incomer<'_>) {
     let model = incomer.facts.model.as_deref().filter(|_| incomer.call.is_at_home_anywhere());
     let (true, Some(model)) = (judgement.lacks_model, model) else { return };
     let endpoint = attempt.endpoint();
@@ -232,10 +240,10 @@ fn skip_model(attempt: &Attempt, judgement: &Judgement, incomer: &Incomer) {
 async fn accepted(
     mut watched: Watched,
     mut held: Held,
-    incomer: &Incomer,
+    incomer: &Incomer<'_>,
     settings: &ClusterSettings,
 ) -> Exchanged {
-    let has_streamed = incomer.is_encoded() && incomer.call.speaks_for_health() && held.is_event_stream();
+    let has_streamed = held.is_event_stream() && incomer.call.speaks_for_health() && incomer.is_encoded();
     let judged = if incomer.wants_stream() || has_streamed {
         begin_stream(&mut watched, &mut held, incomer.call, settings).await
     } else {
@@ -246,7 +254,7 @@ async fn accepted(
             if incomer.call.warms_prompt_cache() {
                 watched.attempt.note_session_served();
             }
-            Exchanged::Answer(Box::new(held), Some(Box::new(watched)))
+            Exchanged::Answer(held.into_answer(Some(watched), settings.timeouts.idle))
         }
         Err((judgement, text, was_lost)) => {
             settle(&mut watched.attempt, &judgement, Some(text));
@@ -259,7 +267,7 @@ async fn accepted(
                 // A success that is none is nothing to show: as the last answer it would look like one.
                 Exchanged::Failed(None, judgement.repeat)
             } else {
-                Exchanged::Answer(Box::new(held), None)
+                Exchanged::Answer(held.into_answer(None, settings.timeouts.idle))
             }
         }
     }

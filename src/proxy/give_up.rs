@@ -8,7 +8,7 @@ use qcc_fsm::Cause;
 
 use super::Proxy;
 use super::answers::{OwnAnswer, whole_secs};
-use super::attempts::{Journey, Unrepeated, answer};
+use super::attempts::{Journey, Unrepeated, counted};
 use super::held::Held;
 use super::outgoing::OutgoingBody;
 use crate::cluster::Wanted;
@@ -24,7 +24,7 @@ impl Proxy {
         wanted: &Wanted,
         settings: &ClusterSettings,
     ) -> Response<OutgoingBody> {
-        let mut response = if let Some(lost) = lost(&journey) {
+        let answer = if let Some(lost) = lost(&journey) {
             lost.in_protocol(wanted.protocol)
         } else if let Some(mut held) = journey.last {
             if held.status().as_u16() == 429 {
@@ -35,12 +35,11 @@ impl Proxy {
                 };
                 set_retry(&mut held, wait);
             }
-            return answer(held, None, journey.attempts, settings);
+            held.into_answer(None, settings.timeouts.idle)
         } else {
             self.all_down(wanted, &journey).in_protocol(wanted.protocol)
         };
-        response.headers_mut().insert("x-qcc-attempts", HeaderValue::from(journey.attempts));
-        response
+        counted(answer, journey.attempts)
     }
 
     fn earliest_return(&self, wanted: &Wanted) -> Option<Duration> {

@@ -1,54 +1,64 @@
 //! An upstream's answer of which only the beginning has been read.
 
 use std::borrow::Cow;
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::Body;
 use hyper::http::header::{
-    CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION, SET_COOKIE,
+    CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION, SET_COOKIE,
 };
 use hyper::http::response::Parts;
 use hyper::{Response, StatusCode};
 use memchr::memmem;
 use tokio::time::timeout;
 
+use super::chunks::Chunks;
+use super::outgoing::OutgoingBody;
+use super::relay::{Relay, Watched};
+use crate::cluster::Endpoint;
 use crate::exchange::{Beginning, DocumentWatch, ErrorText, INSPECTED_BYTES_MAX};
 use crate::upstream::{AnswerBody, BodyError, strip_hop_by_hop};
+
+const X_QCC_ENDPOINT: HeaderName = HeaderName::from_static("x-qcc-endpoint");
 
 /// The head of an answer, what came of its body, and the rest to come.
 pub struct Held {
     parts: Parts,
-    pub(super) prefix: VecDeque<Bytes>,
+    is_event_stream: bool,
+    body: Begun,
     prefix_bytes: usize,
-    pub(super) rest: Option<AnswerBody>,
-    /// Whether the body broke off in what was read of it: what there is must not look whole.
-    pub(super) is_cut: bool,
     ends_by_close: bool,
+    endpoint: HeaderValue,
+}
+
+/// A body of which only the beginning has been read.
+pub(super) struct Begun {
+    /// What has been.
+    pub prefix: Chunks,
+    pub rest: Option<AnswerBody>,
+    /// Whether the body broke off in what was read of it: what there is must not look whole.
+    pub is_cut: bool,
     /// Of a JSON body that ends with its connection.
-    pub(super) document: Option<DocumentWatch>,
-    endpoint: String,
+    pub document: Option<DocumentWatch>,
 }
 
 impl Held {
     /// An answer of which only the head has been read.
-    pub fn new(response: Response<AnswerBody>, endpoint: &str) -> Self {
+    pub fn new(response: Response<AnswerBody>, endpoint: &Endpoint) -> Self {
         let (parts, body) = response.into_parts();
         let ends_by_close = body.ends_by_close();
         let mut held = Self {
+            is_event_stream: is_event_stream(&parts.headers),
             parts,
-            prefix: VecDeque::new(),
+            body: Begun { prefix: Chunks::default(), rest: Some(body), is_cut: false, document: None },
             prefix_bytes: 0,
-            rest: Some(body),
-            is_cut: false,
             ends_by_close,
-            document: None,
-            endpoint: endpoint.to_owned(),
+            endpoint: endpoint.name_shown().clone(),
         };
         if ends_by_close && held.is_json() && !held.is_compressed() {
-            held.document = Some(DocumentWatch::default());
+            held.body.document = Some(DocumentWatch::default());
         }
         held.end_if_over();
         held
@@ -68,8 +78,7 @@ impl Held {
 
     /// Whether the body is an event stream.
     pub fn is_event_stream(&self) -> bool {
-        let kind = self.headers().get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
-        kind.len() >= 17 && kind[..17].eq_ignore_ascii_case(b"text/event-stream")
+        self.is_event_stream
     }
 
     /// Whether the body is JSON, as far as its head tells.
@@ -85,7 +94,8 @@ impl Held {
 
     /// Whether the end of the body can't be the end of the document that it is.
     pub fn lacks_end(&self) -> bool {
-        self.rest.is_none() && self.document.as_ref().is_some_and(|document| !document.may_end_here())
+        self.body.rest.is_none()
+            && self.body.document.as_ref().is_some_and(|document| !document.may_end_here())
     }
 
     /// Whether the body is encoded, so that it can't be looked into.
@@ -100,7 +110,7 @@ impl Held {
     /// # Errors
     /// When the connection breaks.
     pub async fn read_on(&mut self) -> Result<Option<Bytes>, BodyError> {
-        while let Some(rest) = &mut self.rest {
+        while let Some(rest) = &mut self.body.rest {
             let frame = match rest.frame().await {
                 Some(Ok(frame)) => frame,
                 // Asked again it would say that it has ended.
@@ -109,7 +119,7 @@ impl Held {
                     return Err(error);
                 }
                 None => {
-                    self.rest = None;
+                    self.body.rest = None;
                     break;
                 }
             };
@@ -117,8 +127,8 @@ impl Held {
             self.end_if_over();
             if let Some(data) = data.filter(|data| !data.is_empty()) {
                 self.prefix_bytes += data.len();
-                self.document.iter_mut().for_each(|document| document.push(&data));
-                self.prefix.push_back(data.clone());
+                self.body.document.iter_mut().for_each(|document| document.push(&data));
+                self.body.prefix.push(data.clone());
                 return Ok(Some(data));
             }
         }
@@ -127,13 +137,13 @@ impl Held {
 
     /// Lets go of what is left: what there is goes to the client, and no end.
     pub fn cut_off(&mut self) {
-        (self.rest, self.is_cut) = (None, true);
+        (self.body.rest, self.body.is_cut) = (None, true);
     }
 
     fn end_if_over(&mut self) {
         // Only a body of announced length tells that it is over before it is asked for more.
-        if self.rest.as_ref().is_some_and(Body::is_end_stream) {
-            self.rest = None;
+        if self.body.rest.as_ref().is_some_and(Body::is_end_stream) {
+            self.body.rest = None;
         }
     }
 
@@ -144,7 +154,7 @@ impl Held {
 
     /// What can be seen of the beginning of the body, 8 KiB of it at most.
     pub fn beginning(&self) -> Beginning<'_> {
-        let bytes = match self.prefix.front() {
+        let bytes = match self.body.prefix.iter().next() {
             // Most come in one piece, or in a large one.
             Some(first) if first.len() >= self.prefix_bytes.min(INSPECTED_BYTES_MAX) => {
                 Cow::Borrowed(&first[..first.len().min(INSPECTED_BYTES_MAX)])
@@ -156,7 +166,7 @@ impl Held {
 
     fn gathered_beginning(&self) -> Vec<u8> {
         let mut beginning = Vec::with_capacity(self.prefix_bytes().min(INSPECTED_BYTES_MAX));
-        for chunk in &self.prefix {
+        for chunk in self.body.prefix.iter() {
             let room = INSPECTED_BYTES_MAX - beginning.len();
             beginning.extend_from_slice(&chunk[..chunk.len().min(room)]);
         }
@@ -182,27 +192,28 @@ impl Held {
         }
     }
 
-    /// The head for the client, and what is left of the answer: hop-by-hop headers, cookies and the
-    /// target of a redirect stay behind, and the length of a stream: its last event ends it, and one that lacks
-    /// that must not look whole for having as many bytes as were announced.
-    pub fn head_for_client(&mut self, attempts: u32) -> Response<()> {
-        let is_stream = self.is_event_stream();
-        let mut head = Response::new(());
-        *head.status_mut() = self.parts.status;
-        let mut headers = std::mem::take(&mut self.parts.headers);
-        strip_hop_by_hop(&mut headers);
-        headers.remove(SET_COOKIE);
-        if is_stream {
-            headers.remove(CONTENT_LENGTH);
+    /// The answer for the client: the head without hop-by-hop headers, cookies and the target of a redirect, and
+    /// the body as it comes. A stream goes without its length: its last event ends it, and one that lacks that must
+    /// not look whole for having as many bytes as were announced. `idle` is the longest silence between two bytes
+    /// of the body.
+    pub fn into_answer(self, watched: Option<Watched>, idle: Duration) -> Response<OutgoingBody> {
+        let Self { mut parts, is_event_stream, body, endpoint, .. } = self;
+        // The upstream's own are of its connection.
+        (parts.version, parts.extensions) = Default::default();
+        strip_hop_by_hop(&mut parts.headers);
+        parts.headers.remove(SET_COOKIE);
+        if is_event_stream {
+            parts.headers.remove(CONTENT_LENGTH);
         }
-        if self.parts.status.is_redirection() {
-            headers.remove(LOCATION);
+        if parts.status.is_redirection() {
+            parts.headers.remove(LOCATION);
         }
-        if let Ok(name) = HeaderValue::from_str(&self.endpoint) {
-            headers.insert("x-qcc-endpoint", name);
-        }
-        headers.insert("x-qcc-attempts", HeaderValue::from(attempts));
-        *head.headers_mut() = headers;
-        head
+        parts.headers.insert(X_QCC_ENDPOINT, endpoint);
+        Response::from_parts(parts, OutgoingBody::Relay(Box::new(Relay::new(body, watched, idle))))
     }
+}
+
+fn is_event_stream(headers: &HeaderMap) -> bool {
+    let kind = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    kind.len() >= 17 && kind[..17].eq_ignore_ascii_case(b"text/event-stream")
 }

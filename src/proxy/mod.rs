@@ -8,6 +8,7 @@ mod beginning;
 mod bodies;
 mod body;
 mod charset;
+mod chunks;
 mod clients;
 mod connection;
 mod cut;
@@ -24,6 +25,7 @@ mod local;
 mod look;
 mod outgoing;
 mod passing;
+mod patience;
 mod relay;
 mod request;
 mod rewound;
@@ -42,6 +44,7 @@ pub use stalled::Taken;
 use std::sync::Arc;
 
 use hyper::body::Incoming;
+use hyper::http::header::{HeaderValue, MAX_FORWARDS};
 use hyper::{Method, Request, Response};
 
 use crate::cluster::Cluster;
@@ -68,7 +71,7 @@ impl Proxy {
         if is_head { outgoing::without_text(answer) } else { answer }
     }
 
-    async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Response<OutgoingBody> {
+    async fn answer(self: Arc<Self>, mut request: Request<Incoming>) -> Response<OutgoingBody> {
         let settings = self.cluster.settings();
         let forwards_left = match guard::check(&request, &settings) {
             Ok(left) => left,
@@ -77,23 +80,23 @@ impl Proxy {
         if let Some(answer) = local::open_answer(&request, &self.cluster) {
             return local::unread(&request, answer);
         }
-        // A handle to the same bytes.
-        let uri = request.uri().clone();
         let client = match clients::let_in(request.headers(), &settings, &self.cluster, &self.refusals) {
             Ok(client) => client,
-            Err(refusal) => return local::unread(&request, refusal.into_response(uri.path())),
+            Err(refusal) => return local::unread(&request, refusal.into_response(request.uri().path())),
         };
         if let Some(answer) = local::answer(&request, forwards_left) {
             return local::unread(&request, answer);
         }
-        let answer =
-            match request::Incomer::read(request, forwards_left, client.clone(), &self.bodies, &settings)
-                .await
-            {
-                Ok(incomer) => self.serve(incomer, &settings).await,
-                Err(refusal) => refusal.into_response(uri.path()),
-            };
-        clients::log_answer(client.as_deref(), uri.path(), &answer);
+        if let Some(left) = forwards_left {
+            request.headers_mut().insert(MAX_FORWARDS, HeaderValue::from(left.saturating_sub(1)));
+        }
+        let (head, body) = request.into_parts();
+        let answer = match request::Incomer::read(&head, body, client.clone(), &self.bodies, &settings).await
+        {
+            Ok(incomer) => self.serve(&incomer, &settings).await,
+            Err(refusal) => refusal.into_response(head.uri.path()),
+        };
+        clients::log_answer(client.as_deref(), head.uri.path(), &answer);
         answer
     }
 }

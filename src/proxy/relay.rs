@@ -4,9 +4,9 @@
 //! of what the client takes. An answer that breaks off is never ended cleanly: what came is forwarded,
 //! then the client's connection is aborted.
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -14,7 +14,8 @@ use bytes::Bytes;
 use hyper::body::Body;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::held::Held;
+use super::chunks::Chunks;
+use super::held::Begun;
 use crate::clock::Stopwatch;
 use crate::cluster::Attempt;
 use crate::exchange::{
@@ -52,7 +53,7 @@ pub struct Watched {
     /// Running since the request was sent.
     pub stopwatch: Stopwatch,
     /// The model, to be kept once the endpoint has served it; none that a check can't ask.
-    pub model: Option<String>,
+    pub model: Option<Arc<str>>,
     /// The time from the request to its first content, once that came.
     pub latency: Option<Duration>,
     /// When the content of a stream must have begun.
@@ -73,10 +74,10 @@ impl Watched {
 
 /// The body.
 pub struct Relay {
-    prefix: VecDeque<Bytes>,
+    prefix: Chunks,
     rest: Option<AnswerBody>,
     /// None once the verdict is final, or for an answer whose head was already judged.
-    watched: Option<Box<Watched>>,
+    watched: Option<Watched>,
     document: Option<DocumentWatch>,
     idle: Idle,
     abort: Abort,
@@ -92,8 +93,8 @@ enum Abort {
 
 impl Relay {
     /// The rest of an answer. `idle` is the longest silence between two of its bytes.
-    pub fn new(held: Held, watched: Option<Box<Watched>>, idle: Duration) -> Self {
-        let Held { prefix, rest, is_cut, document, .. } = held;
+    pub(super) fn new(body: Begun, watched: Option<Watched>, idle: Duration) -> Self {
+        let Begun { prefix, rest, is_cut, document } = body;
         let idle = Idle::new(idle);
         let mut relay = Self { prefix, rest, watched, document, idle, abort: Abort::No };
         if is_cut {
@@ -111,7 +112,7 @@ impl Relay {
 
     /// The next bytes.
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Aborted>>> {
-        if let Some(bytes) = self.prefix.pop_front() {
+        if let Some(bytes) = self.prefix.pop() {
             return Poll::Ready(Some(Ok(bytes)));
         }
         match self.abort {
@@ -126,7 +127,7 @@ impl Relay {
         let Some(rest) = &mut self.rest else { return Poll::Ready(None) };
         match Pin::new(rest).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
-                self.idle.touch();
+                let _ = self.idle.touch();
                 // Trailers are dropped: no client of these protocols reads any.
                 let bytes = frame.into_data().unwrap_or_default();
                 self.look_at(&bytes);
@@ -220,27 +221,29 @@ impl Relay {
     }
 }
 
-/// A limit on silence. It costs a look at the clock a chunk; the timer is set anew only when it rings.
+/// A limit on silence. It costs a look at the clock a chunk, and none where all is there at once; the timer is set
+/// anew only when it rings.
 struct Idle {
     limit: Duration,
-    last: Instant,
+    /// When the last bytes came, or were first waited for.
+    last: Option<Instant>,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl Idle {
-    #[allow(clippy::disallowed_methods, reason = "the edge: a limit on silence")]
     fn new(limit: Duration) -> Self {
-        Self { limit, last: Instant::now(), timer: None }
+        Self { limit, last: None, timer: None }
     }
 
     #[allow(clippy::disallowed_methods, reason = "the edge: a limit on silence")]
-    fn touch(&mut self) {
-        self.last = Instant::now();
+    fn touch(&mut self) -> Instant {
+        *self.last.insert(Instant::now())
     }
 
     /// Ready when nothing came for the whole limit, or no content by the moment given.
     fn poll(&mut self, cx: &mut Context<'_>, content_by: Option<Instant>) -> Poll<()> {
-        let deadline = content_by.unwrap_or(self.last + self.limit);
+        let last = self.last.unwrap_or_else(|| self.touch());
+        let deadline = content_by.unwrap_or(last + self.limit);
         let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
         // Once content has come the limit may be a nearer one.
         if timer.deadline() > deadline {

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use hyper::Method;
 use hyper::body::Incoming;
-use hyper::http::header::{CONTENT_ENCODING, HeaderMap, HeaderValue, MAX_FORWARDS};
+use hyper::http::header::CONTENT_ENCODING;
+use hyper::http::request::Parts;
 use hyper::http::uri::PathAndQuery;
-use hyper::{Method, Request};
 use qcc_fsm::Ticks;
 
 use super::answers::OwnAnswer;
@@ -22,15 +23,13 @@ use crate::upstream::ReplayBody;
 const LIGHT_ANSWER_WITHIN: Duration = Duration::from_secs(30);
 
 /// A client's request, read to its end.
-pub struct Incomer {
+pub struct Incomer<'h> {
     /// The name of the token that it came with.
     pub client: Option<Arc<str>>,
-    /// Its method.
-    pub method: Method,
+    /// Its method and its headers.
+    pub head: &'h Parts,
     /// Its path and query, byte for byte.
-    pub target: PathAndQuery,
-    /// Its headers.
-    pub headers: HeaderMap,
+    pub target: &'h PathAndQuery,
     /// Its body.
     pub body: ReplayBody,
     /// What it calls.
@@ -43,37 +42,32 @@ pub struct Incomer {
     pub protocol: Protocol,
 }
 
-impl Incomer {
-    /// Reads a request whose path is under `/v1/`. `forwards_left` as `guard::check` gives it.
+impl<'h> Incomer<'h> {
+    /// Reads a request whose path is under `/v1/`.
     ///
     /// # Errors
     /// The answer to a body that can't be read.
     pub async fn read(
-        request: Request<Incoming>,
-        forwards_left: Option<u64>,
+        head: &'h Parts,
+        body: Incoming,
         client: Option<Arc<str>>,
         room: &Arc<BodyRoom>,
         settings: &ClusterSettings,
     ) -> Result<Self, OwnAnswer> {
-        let (mut parts, body) = request.into_parts();
-        if let Some(left) = forwards_left {
-            parts.headers.insert(MAX_FORWARDS, HeaderValue::from(left.saturating_sub(1)));
-        }
-        let target = parts.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+        let target = head.uri.path_and_query().ok_or_else(OwnAnswer::not_found)?;
         let call = Call::of_path(target.path()).ok_or_else(OwnAnswer::not_found)?;
         let body = read_body(body, room, settings).await?;
-        let protocol = call.protocol(target.path(), &parts.headers);
+        let protocol = call.protocol(target.path(), &head.headers);
         // Only a POST makes the endpoint work: what another method gets there says nothing of its health.
-        let is_work = parts.method == Method::POST || !call.speaks_for_health();
+        let is_work = head.method == Method::POST || !call.speaks_for_health();
         let whole = body.contiguous();
         let (facts, clues) = RequestFacts::with_clues(&whole);
         Ok(Self {
             client,
             facts,
-            session: clues.session(&parts.headers),
+            session: clues.session(&head.headers),
             protocol,
-            method: parts.method,
-            headers: parts.headers,
+            head,
             target,
             body,
             call: if is_work { call } else { Call::Other },
@@ -89,7 +83,7 @@ impl Incomer {
 
     /// Whether its body is encoded, so that it does not show what is asked for.
     pub fn is_encoded(&self) -> bool {
-        self.headers.contains_key(CONTENT_ENCODING)
+        self.head.headers.contains_key(CONTENT_ENCODING)
     }
 
     /// How long the head of its answer may take.
