@@ -10,6 +10,8 @@ use qcc_fsm::{Cause, Claimant, State, Tick, Ticks};
 use super::attempt::announce_claim;
 use super::home::Visit;
 use super::journal::Source;
+use super::kind::{Kind, Serving};
+use super::moved::MovedSessions;
 use super::roster::Tier;
 use super::session::Session;
 use super::{Attempt, Cluster, Endpoint};
@@ -49,10 +51,6 @@ pub enum Choice {
 const LEASE_MARGIN: Duration = Duration::from_secs(5);
 /// How often a user's request may try an endpoint before its deadline.
 const LAST_RESORT_EVERY: Ticks = Ticks::from_secs(1);
-/// Up to so many endpoints are gone through in turn at once.
-const FEW: usize = 16;
-/// Among more, so many draws at random come first.
-const DRAWS_MAX: usize = 8;
 
 impl Cluster {
     /// Chooses among the endpoints that this request has not tried.
@@ -60,16 +58,10 @@ impl Cluster {
         let roster = self.roster();
         let search = Search::new(roster.endpoints(), wanted, tried, now);
         loop {
-            let found = roster.tiers().find_map(|tier| {
-                search.due_trial(tier).map(Found::Trial).or_else(|| match wanted.session {
-                    Some(session) => search
-                        .pick_for(session, &self.moved, tier.endpoints)
-                        .map(|(endpoint, visit)| Found::Eligible(endpoint, visit)),
-                    None => {
-                        search.pick(tier.endpoints).map(|endpoint| Found::Eligible(endpoint, Visit::Usual))
-                    }
-                })
-            });
+            let listed = roster.tiers().find_map(|tier| search.look_at_listed(tier, &self.moved));
+            // The lists only propose: that there is nothing is said by the words.
+            let found =
+                listed.or_else(|| roster.tiers().find_map(|tier| search.go_through(tier, &self.moved)));
             let attempt = match found {
                 None => break,
                 Some(Found::Trial(endpoint)) => self.claim(endpoint, Claimant::Request, &search),
@@ -131,9 +123,15 @@ impl Cluster {
     }
 }
 
-enum Found<'e> {
+pub(super) enum Found<'e> {
     Trial(&'e Arc<Endpoint>),
     Eligible(&'e Arc<Endpoint>, Visit),
+}
+
+impl<'e> Found<'e> {
+    fn usual(endpoint: &'e Arc<Endpoint>) -> Self {
+        Self::Eligible(endpoint, Visit::Usual)
+    }
 }
 
 pub(super) struct Search<'a> {
@@ -155,35 +153,41 @@ impl<'a> Search<'a> {
         Self { endpoints, wanted, tried, now, has_unskipped: OnceCell::new() }
     }
 
-    /// Two of the tier's eligible endpoints at random, and the less loaded one of them.
-    fn pick<'e>(&self, tier: &'e [Arc<Endpoint>]) -> Option<&'e Arc<Endpoint>> {
-        let mut drawn = Drawn::default();
-        let draws = if tier.len() > FEW { DRAWS_MAX } else { 0 };
-        for _ in 0..draws {
-            self.consider(tier, fastrand::usize(..tier.len()), &mut drawn);
-            if drawn.is_pair() {
-                break;
+    /// A trial that is due, else an eligible endpoint, by what the tier's lists propose.
+    fn look_at_listed<'e>(&self, tier: Tier<'e>, moved: &MovedSessions) -> Option<Found<'e>> {
+        let serving = Serving::among(tier.kinds, self.wanted.protocol, self.wanted.model.as_deref());
+        self.due_trial(&serving).map(Found::Trial).or_else(|| match self.wanted.session {
+            Some(session) => self.pick_for(session, moved, tier, Some(&serving)),
+            None => self.pick(serving.drawn()).map(Found::usual),
+        })
+    }
+
+    /// An eligible endpoint of all of the tier.
+    fn go_through<'e>(&self, tier: Tier<'e>, moved: &MovedSessions) -> Option<Found<'e>> {
+        match self.wanted.session {
+            Some(session) => self.pick_for(session, moved, tier, None),
+            None => {
+                let (before, after) = tier.endpoints.split_at(fastrand::usize(..tier.endpoints.len()));
+                self.pick(after.iter().chain(before)).map(Found::usual)
             }
-        }
-        // Few endpoints, or few of many that are eligible: in turn, from a random one on.
-        let start = fastrand::usize(..tier.len());
-        for index in (start..tier.len()).chain(0..start) {
-            if drawn.is_pair() {
-                break;
-            }
-            self.consider(tier, index, &mut drawn);
-        }
-        match (drawn.first, drawn.second) {
-            (Some(a), Some(b)) => Some(self.less_loaded(&tier[a], &tier[b])),
-            (Some(a), None) => Some(&tier[a]),
-            (None, _) => drawn.reluctant.map(|index| &tier[index]),
         }
     }
 
-    fn consider(&self, tier: &[Arc<Endpoint>], index: usize, drawn: &mut Drawn) {
-        let endpoint = &tier[index];
-        if self.is_eligible(endpoint) {
-            drawn.add(index, || self.accepts_more(endpoint));
+    /// The first two that are eligible, and the less loaded one of them.
+    fn pick<'e>(&self, proposed: impl Iterator<Item = &'e Arc<Endpoint>>) -> Option<&'e Arc<Endpoint>> {
+        let mut drawn = Drawn::default();
+        for endpoint in proposed {
+            if self.is_eligible(endpoint) {
+                drawn.add(endpoint, || self.accepts_more(endpoint));
+            }
+            if drawn.second.is_some() {
+                break;
+            }
+        }
+        match (drawn.first, drawn.second) {
+            (Some(a), Some(b)) => Some(self.less_loaded(a, b)),
+            (Some(a), None) => Some(a),
+            (None, _) => drawn.reluctant,
         }
     }
 
@@ -235,13 +239,14 @@ impl<'a> Search<'a> {
                 .get_or_init(|| self.endpoints.iter().any(|endpoint| may_serve(endpoint) && !skips(endpoint)))
     }
 
-    /// One of the tier that is billed by the request and whose deadline is reached: this request is its
-    /// trial, whether or not others are eligible, since nothing else will ever try it.
-    fn due_trial<'e>(&self, tier: Tier<'e>) -> Option<&'e Arc<Endpoint>> {
+    /// One that is billed by the request and whose deadline is reached: this request is its trial, whether
+    /// or not others are eligible, since nothing else will ever try it.
+    fn due_trial<'e>(&self, serving: &Serving<'e>) -> Option<&'e Arc<Endpoint>> {
         if !self.wanted.can_be_trial {
             return None;
         }
-        tier.per_request().find(|endpoint| {
+        let per_request = serving.kinds().filter(|kind| kind.is_per_request());
+        per_request.flat_map(Kind::down).find(|endpoint| {
             let word = endpoint.health();
             word.is_sidelined() && word.deadline.is_due(self.now) && self.is_at_rest(endpoint)
         })
@@ -288,30 +293,26 @@ impl<'a> Search<'a> {
 }
 
 #[derive(Default)]
-struct Drawn {
-    first: Option<usize>,
-    second: Option<usize>,
+struct Drawn<'e> {
+    first: Option<&'e Arc<Endpoint>>,
+    second: Option<&'e Arc<Endpoint>>,
     /// Eligible, but in its slow start: taken when there is no other.
-    reluctant: Option<usize>,
+    reluctant: Option<&'e Arc<Endpoint>>,
 }
 
-impl Drawn {
+impl<'e> Drawn<'e> {
     /// `accepts` draws lots, so it is asked once for an endpoint.
-    fn add(&mut self, index: usize, accepts: impl FnOnce() -> bool) {
-        if self.first == Some(index) || self.reluctant == Some(index) {
+    fn add(&mut self, endpoint: &'e Arc<Endpoint>, accepts: impl FnOnce() -> bool) {
+        if [self.first, self.reluctant].into_iter().flatten().any(|known| Arc::ptr_eq(known, endpoint)) {
             return;
         }
         if !accepts() {
-            self.reluctant = Some(index);
+            self.reluctant = Some(endpoint);
         } else if self.first.is_none() {
-            self.first = Some(index);
+            self.first = Some(endpoint);
         } else {
-            self.second = Some(index);
+            self.second = Some(endpoint);
         }
-    }
-
-    fn is_pair(&self) -> bool {
-        self.second.is_some()
     }
 }
 

@@ -7,6 +7,7 @@ mod clients;
 mod endpoint;
 mod home;
 mod journal;
+mod kind;
 mod moved;
 mod roster;
 mod session;
@@ -24,7 +25,7 @@ pub use session::{Session, SessionKey};
 pub use skipped::SkippedModels;
 pub use vitals::{Tally, TallySnapshot, Vitals};
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use qcc_fsm::{AdminCommand, Change, Outcome};
@@ -50,6 +51,8 @@ pub struct Cluster {
     network: Arc<dyn Network>,
     settings: ArcSwap<ClusterSettings>,
     roster: ArcSwap<Roster>,
+    /// Held by whoever brings the roster's lists up to date, and by nobody who only chooses.
+    listing: Mutex<()>,
     moved: MovedSessions,
     bell: Notify,
 }
@@ -82,6 +85,7 @@ impl Cluster {
             clients: Clients::new(&settings),
             settings: ArcSwap::from_pointee(settings),
             roster: ArcSwap::from_pointee(roster),
+            listing: Mutex::default(),
             moved: MovedSessions::default(),
             bell: Notify::new(),
         }))
@@ -100,7 +104,7 @@ impl Cluster {
         let roster = Arc::new(roster);
         self.clients.take_up(&settings);
         self.settings.store(Arc::new(settings));
-        let old = self.roster.swap(roster.clone());
+        let old = self.take_up(roster.clone());
         for endpoint in roster.renamed_since(&old) {
             endpoint.vitals.skipped_models.clear();
         }
@@ -162,7 +166,23 @@ impl Cluster {
         self.follow_up(endpoint, outcome, Source::Time);
     }
 
-    /// What the one caller that moved a state does: write it down, wake the others.
+    /// Gives the endpoints that were there before. A state that moved while the new lists were made may be in the old
+    /// ones only, hence all are listed anew.
+    fn take_up(&self, roster: Arc<Roster>) -> Arc<Roster> {
+        let _listing = self.listing.lock().unwrap_or_else(PoisonError::into_inner);
+        let old = self.roster.swap(roster.clone());
+        roster.relist_all();
+        old
+    }
+
+    /// Lists an endpoint whose state has moved. The lock orders those who do it at once: whoever has it reads what
+    /// all before moved, in the roster that the last reload left.
+    fn relist(&self, endpoint: &Endpoint) {
+        let _listing = self.listing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.roster.load().relist(endpoint);
+    }
+
+    /// What the one caller that moved a state does: list it, write it down, wake the others.
     fn follow_up(&self, endpoint: &Endpoint, outcome: Outcome, source: Source) {
         if let Outcome::Moved(change) = outcome {
             self.announce(endpoint, change, source);
@@ -170,6 +190,7 @@ impl Cluster {
     }
 
     fn announce(&self, endpoint: &Endpoint, change: Change, source: Source) {
+        self.relist(endpoint);
         let now = self.clock.now();
         endpoint.vitals.note_change(&change, now);
         self.journal.record(endpoint, &change, source, self.clock.shown(now));

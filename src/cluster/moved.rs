@@ -4,6 +4,7 @@
 //! goes by score, which mostly leads to the same place; two sessions that share an entry share a detour.
 //! Hence relaxed atomics and no lock: an entry is one word, and is never seen half written.
 
+use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use qcc_fsm::{Tick, Ticks};
@@ -35,6 +36,12 @@ pub(super) struct Place(u32);
 impl Place {
     pub(super) fn of(id: EndpointId) -> Self {
         Self(id.to_u32() >> (u32::BITS - PLACE_BITS))
+    }
+
+    /// The ids that it stands for.
+    pub(super) fn ids(self) -> RangeInclusive<u32> {
+        let first = self.0 << (u32::BITS - PLACE_BITS);
+        first..=first | (u32::MAX >> PLACE_BITS)
     }
 }
 

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use qcc_fsm::AdminCommand;
 
 use super::Endpoint;
+use super::kind::Kind;
 use crate::clock::Clock;
-use crate::config::{ClusterSettings, EndpointSettings};
+use crate::config::{ClusterSettings, EndpointSettings, Protocol};
 use crate::upstream::{Egress, Network, OriginError};
 
 /// The endpoints, the lowest priority number first. It never changes: a reload makes a new one.
@@ -22,24 +23,16 @@ pub struct Roster {
 
 struct TierBounds {
     endpoints: Range<usize>,
-    per_request: Vec<usize>,
+    kinds: Vec<Kind>,
 }
 
 /// The endpoints of one priority.
 #[derive(Clone, Copy)]
-pub struct Tier<'a> {
+pub(super) struct Tier<'a> {
     /// All of them; never empty.
     pub endpoints: &'a [Arc<Endpoint>],
-    all: &'a [Arc<Endpoint>],
-    per_request: &'a [usize],
-}
-
-impl<'a> Tier<'a> {
-    /// Those that are billed by the request: the only ones whose trials are users' requests, and mostly
-    /// few or none, so that choosing need not look for them among all.
-    pub fn per_request(self) -> impl Iterator<Item = &'a Arc<Endpoint>> {
-        self.per_request.iter().map(move |&place| &self.all[place])
-    }
+    /// The same by what they serve.
+    pub kinds: &'a [Kind],
 }
 
 /// An endpoint that can't be set up.
@@ -114,12 +107,29 @@ impl Roster {
     }
 
     /// The endpoints of each priority, the first one used first.
-    pub fn tiers(&self) -> impl Iterator<Item = Tier<'_>> {
-        self.tiers.iter().map(|bounds| Tier {
-            endpoints: &self.endpoints[bounds.endpoints.clone()],
-            all: &self.endpoints,
-            per_request: &bounds.per_request,
-        })
+    pub(super) fn tiers(&self) -> impl Iterator<Item = Tier<'_>> {
+        self.tiers
+            .iter()
+            .map(|bounds| Tier { endpoints: &self.endpoints[bounds.endpoints.clone()], kinds: &bounds.kinds })
+    }
+
+    /// Whether some endpoint speaks this protocol.
+    pub fn speaks(&self, protocol: Protocol) -> bool {
+        self.kinds().any(|kind| kind.serves(protocol, None))
+    }
+
+    /// Lists an endpoint as its word has it now. For one caller at a time.
+    pub(super) fn relist(&self, endpoint: &Endpoint) {
+        let _ = self.kinds().any(|kind| kind.relist(endpoint));
+    }
+
+    /// Lists all endpoints anew. For one caller at a time.
+    pub(super) fn relist_all(&self) {
+        self.kinds().for_each(Kind::relist_all);
+    }
+
+    pub(super) fn kinds(&self) -> impl Iterator<Item = &Kind> {
+        self.tiers.iter().flat_map(|tier| &tier.kinds)
     }
 
     /// The endpoint of this name.
@@ -145,7 +155,7 @@ fn build_endpoint(
 }
 
 fn known<'a>(old: Option<&'a Roster>, settings: &EndpointSettings) -> Option<&'a Arc<Endpoint>> {
-    old?.endpoints.iter().find(|endpoint| endpoint.is_same_as(settings))
+    old?.kinds().find_map(|kind| kind.find(settings.id, |endpoint| endpoint.is_same_as(settings)))
 }
 
 fn changed_will(endpoint: &Endpoint, known: &Endpoint) -> Option<AdminCommand> {
@@ -161,9 +171,8 @@ fn tiers(endpoints: &[Arc<Endpoint>]) -> Vec<TierBounds> {
     let mut start = 0;
     for tier in endpoints.chunk_by(|a, b| a.settings.priority == b.settings.priority) {
         let range = start..start + tier.len();
-        let per_request = range.clone().filter(|&place| endpoints[place].is_per_request()).collect();
         start = range.end;
-        tiers.push(TierBounds { endpoints: range, per_request });
+        tiers.push(TierBounds { endpoints: range, kinds: Kind::among(tier) });
     }
     tiers
 }

@@ -6,6 +6,14 @@
 //! restarts, and a change of the endpoints moves only the sessions of those that came or went (Thaler and
 //! Ravishankar, "Using Name-Based Mappings to Increase Hit Rates", 1998; the score by weight is Schindelhauer
 //! and Schomaker's, "Weighted Distributed Hash Tables", 2005).
+//!
+//! Where that would be a draw for each of many endpoints, a session looks from some points at a ring on which the
+//! endpoints stand by their ids, and `u` is the way from the nearest point before an endpoint to it. The nearest
+//! endpoint is then among those next to the points, however many there are (Appleton and O'Reilly, "Multi-probe
+//! consistent hashing", 2015). It is a score as the other one, of a session and one endpoint alone, so that what is
+//! said above holds for it; the shares are even to some percent.
+
+use std::array;
 
 use qcc_fsm::Ticks;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
@@ -28,6 +36,12 @@ pub struct Session {
 
 /// Tells the draw for a slow start from the draws for a home.
 const SLOW_START_SEED: u64 = 1;
+/// Tells the points on the ring from both.
+const RING_SEED: u64 = 2;
+/// A tier of so many endpoints has a draw for each of them; one of more, the ring.
+pub(super) const EACH_DRAWS_MAX: usize = 64;
+/// With so many points the largest share exceeds the mean by 5 %.
+const POINTS: usize = 21;
 /// A `f64` holds halves of so many steps from 0 to 1, so that the last one is not rounded to 1.
 const DRAW_BITS: u32 = 52;
 
@@ -38,10 +52,43 @@ impl SessionKey {
         unit(xxh3_64_with_seed(&self.0.to_be_bytes(), SLOW_START_SEED)) as f32
     }
 
+    /// How its home is found among so many endpoints.
+    pub(super) fn outlook(self, endpoints: usize) -> Outlook {
+        if endpoints <= EACH_DRAWS_MAX { Outlook::Draws(self) } else { Outlook::Ring(Points::of(self)) }
+    }
+}
+
+/// How a session sees the endpoints of a tier.
+pub(super) enum Outlook {
+    /// Each endpoint draws.
+    Draws(SessionKey),
+    /// From points of a ring.
+    Ring(Points),
+}
+
+impl Outlook {
     /// How far it is to an endpoint of this weight.
-    pub(super) fn distance_to(self, id: EndpointId, weight: u32) -> Distance {
-        let draw = unit(xxh3_64_with_seed(&id.to_u32().to_be_bytes(), self.0));
+    pub fn distance_to(&self, id: EndpointId, weight: u32) -> Distance {
+        let draw = match self {
+            Self::Draws(key) => unit(xxh3_64_with_seed(&id.to_u32().to_be_bytes(), key.0)),
+            Self::Ring(points) => {
+                let ways = points.0.iter().map(|point| id.to_u32().wrapping_sub(*point));
+                return Distance::on_ring(ways.min().unwrap_or_default(), weight);
+            }
+        };
         Distance { draw, weight: f64::from(weight) }
+    }
+}
+
+/// The points from which a session looks at the ring.
+pub(super) struct Points(pub [u32; POINTS]);
+
+impl Points {
+    /// One hash makes them all: the first one, and the step to the next.
+    fn of(key: SessionKey) -> Self {
+        let hash = xxh3_64_with_seed(&key.0.to_be_bytes(), RING_SEED);
+        let (first, step) = (hash as u32, (hash >> u32::BITS) as u32 | 1);
+        Self(array::from_fn(|number| first.wrapping_add(step.wrapping_mul(number as u32))))
     }
 }
 
@@ -58,6 +105,11 @@ pub(super) struct Distance {
 }
 
 impl Distance {
+    /// From a point of the ring, so many steps of its 2^32 on.
+    pub(super) fn on_ring(way: u32, weight: u32) -> Self {
+        Self { draw: (f64::from(way) + 0.5) / (1u64 << u32::BITS) as f64, weight: f64::from(weight) }
+    }
+
     pub(super) fn exact(self) -> f64 {
         -(-self.draw).ln_1p() / self.weight
     }
