@@ -71,3 +71,20 @@ impl Stopwatch {
         self.0.elapsed()
     }
 }
+
+/// A moment after which something is no longer done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Deadline(Instant);
+
+impl Deadline {
+    /// So far from now.
+    #[allow(clippy::disallowed_methods, reason = "the edge: the one place that reads the clocks")]
+    pub fn after(span: Duration) -> Self {
+        Self(Instant::now() + span)
+    }
+
+    /// Whether it is reached.
+    pub fn is_reached(self) -> bool {
+        self <= Self::after(Duration::ZERO)
+    }
+}

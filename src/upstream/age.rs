@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use hyper::http::header::{HeaderName, HeaderValue};
 
-use crate::clock::Stopwatch;
+use crate::clock::Deadline;
 
 /// How long a connection may lie idle: below the keep-alive time of common servers (60–75 s), so that
 /// it is rarely the upstream that closes first.
@@ -14,22 +14,9 @@ const LIFE_MAX: Duration = Duration::from_secs(10 * 60);
 /// Connections that were opened together are not to end together: each loses up to this share of its life.
 const JITTER: f64 = 0.2;
 
-/// The age of a connection, and the end of it.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Age {
-    opened: Stopwatch,
-    ends: Duration,
-}
-
-impl Age {
-    pub fn new() -> Self {
-        Self { opened: Stopwatch::start(), ends: LIFE_MAX.mul_f64(1.0 - JITTER * fastrand::f64()) }
-    }
-
-    /// Whether it is too old for another request.
-    pub fn is_over(&self) -> bool {
-        self.opened.elapsed() >= self.ends
-    }
+/// Until when a connection that is opened now is given new requests.
+pub(super) fn end_of_life() -> Deadline {
+    Deadline::after(LIFE_MAX.mul_f64(1.0 - JITTER * fastrand::f64()))
 }
 
 /// The header in which an upstream says how long it keeps a connection.

@@ -57,9 +57,7 @@ impl Pool {
     /// Keeps a connection that has nothing to do; beyond the bound it is closed.
     pub(super) fn put(&self, mut connection: Box<Http1>) {
         connection.rest();
-        if connection.is_young() {
-            drop(self.idle.put(connection));
-        }
+        drop(self.idle.put(connection));
     }
 
     /// Keeps a connection that others may use too.

@@ -18,6 +18,9 @@ use crate::chunked::Chunks;
 /// The most header lines of an answer.
 const FIELDS_MAX: usize = 100;
 
+/// Room for the header lines that are added on the way to the client.
+const OWN_FIELDS: usize = 3;
+
 /// The head of an answer that is not informational.
 #[derive(Debug)]
 pub(super) struct AnswerHead {
@@ -57,7 +60,7 @@ pub(super) fn read(bytes: &Bytes, method: &Method) -> io::Result<Read> {
     if status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS {
         return Ok(Read::Informational(length));
     }
-    let mut headers = HeaderMap::with_capacity(head.headers.len());
+    let mut headers = HeaderMap::with_capacity(head.headers.len() + OWN_FIELDS);
     let mut said = Said::default();
     for field in head.headers.iter() {
         let name = HeaderName::from_bytes(field.name.as_bytes());

@@ -23,13 +23,13 @@ use qcc_fsm::Stamp;
 use tokio::io::{AsyncRead, ReadBuf};
 
 use super::Pending;
-use super::age::{self, Age};
+use super::age;
 use super::connect::Stream;
 use super::connection::{SendError, Unsent};
 use super::head::Draft;
 use super::pool::Pool;
 use super::wire::{Admission, History};
-use crate::clock::Stopwatch;
+use crate::clock::Deadline;
 pub(super) use body::Http1Body;
 use head::{AnswerHead, Read};
 use request::Outgoing;
@@ -46,9 +46,10 @@ const BEFORE_ANSWER_BYTES_MAX: usize = 1024 * 1024;
 pub(super) struct Http1 {
     stream: Stream,
     admission: Arc<dyn Admission>,
-    age: Age,
-    /// Since when it has been idle, if it is.
-    idle: Stopwatch,
+    ends: Deadline,
+    /// Until when it may lie idle.
+    idle_until: Deadline,
+    /// How long it may lie idle after the answer in hand; zero where it can't be used again.
     idle_max: Duration,
     /// The proxy that reads our requests, where one does.
     reader: Option<Arc<str>>,
@@ -56,23 +57,18 @@ pub(super) struct Http1 {
 
 impl Http1 {
     pub(super) fn new(stream: Stream, admission: Arc<dyn Admission>, reader: Option<Arc<str>>) -> Box<Self> {
-        let (age, idle) = (Age::new(), Stopwatch::start());
-        Box::new(Self { stream, admission, age, idle, idle_max: age::IDLE_MAX, reader })
+        let (ends, idle_max) = (age::end_of_life(), age::IDLE_MAX);
+        Box::new(Self { stream, admission, ends, idle_until: ends, idle_max, reader })
     }
 
     /// Begins to lie idle.
     pub(super) fn rest(&mut self) {
-        self.idle = Stopwatch::start();
+        self.idle_until = self.ends.min(Deadline::after(self.idle_max));
     }
 
     /// Whether it may be given another request, as far as its age tells and the runtime has heard of it.
     pub(super) fn is_fresh(&mut self) -> bool {
-        self.is_young() && self.is_silent()
-    }
-
-    /// Whether it may be given another request, as far as its age tells.
-    pub(super) fn is_young(&self) -> bool {
-        self.idle.elapsed() < self.idle_max && !self.age.is_over()
+        !self.idle_until.is_reached() && self.is_silent()
     }
 
     /// Whether the upstream has said nothing unasked: a kept connection says something only when it is at its end. What

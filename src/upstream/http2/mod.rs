@@ -22,12 +22,13 @@ use tokio::sync::{Notify, watch};
 mod ending;
 mod writes;
 
-use super::age::Age;
+use super::age;
 use super::body::{AdmittedBody, Permit, ReplayBody};
 use super::connect::{ConnectError, Stream};
 use super::connection::{SendError, Unsent};
 use super::turns::Turn;
 use super::wire::Admission;
+use crate::clock::Deadline;
 use ending::{HandedOver, unless_ended};
 use writes::{CountedStream, Writes};
 
@@ -50,7 +51,7 @@ pub(super) struct Http2 {
     ended: watch::Receiver<()>,
     admission: Arc<dyn Admission>,
     authority: Authority,
-    age: Age,
+    ends: Deadline,
     writes: Arc<Writes>,
     /// Exchanges on it now.
     active: AtomicUsize,
@@ -125,7 +126,7 @@ impl Http2 {
             ended,
             admission,
             authority,
-            age: Age::new(),
+            ends: age::end_of_life(),
             writes,
             active: AtomicUsize::new(0),
             allowed,
@@ -164,7 +165,7 @@ impl Http2 {
 
     /// Whether it may be given more requests, as far as its age and what hyper has heard tell.
     pub(super) fn is_fresh(&self) -> bool {
-        !self.retired.load(Ordering::Relaxed) && !self.age.is_over() && !self.sender.is_closed()
+        !self.retired.load(Ordering::Relaxed) && !self.ends.is_reached() && !self.sender.is_closed()
     }
 }
 
