@@ -22,7 +22,7 @@ use super::handover::Streams;
 use super::idle::{Activity, Lasting};
 use super::outgoing::OutgoingBody;
 use super::rewound::Rewound;
-use super::woken::WhenWoken;
+use super::woken::{ReadWhenWoken, WhenWoken};
 
 /// How an HTTP/2 connection begins (RFC 9113 §3.4); no HTTP/1 request does.
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -55,7 +55,7 @@ pub async fn serve_connection<S>(
     };
     let Ok(Ok(begun)) = begun else { return };
     let is_http2 = begun == HTTP2_PREFACE;
-    let stream = Rewound::new(begun, stream);
+    let stream = ReadWhenWoken::new(Rewound::new(begun, stream));
     let stopped = async move { drop(stop.wait_for(|stop| *stop).await) };
     let ended = if is_http2 {
         // Apart, since most connections are of the other kind, and smaller.
