@@ -88,7 +88,7 @@ where
             ends_answers.note();
         }
         let (proxy, refused) = (proxy.clone(), refusals.answer_to(&request));
-        // On the heap as long as it lasts: hyper keeps the room for it as long as the connection.
+        // On the heap until the answer begins: hyper keeps the room for it as long as the connection.
         Box::pin(async move {
             Ok::<_, Infallible>(match refused {
                 Some(answer) => answer.into_response(request.uri().path()),
@@ -120,7 +120,10 @@ where
     let requests = activity.clone();
     let service = service_fn(move |request: Request<Incoming>| {
         let (proxy, under_way) = (proxy.clone(), requests.begin());
-        async move { Ok::<_, Infallible>(proxy.handle(request).await.map(|body| Lasting::new(body, under_way))) }
+        // On the heap until the answer begins: the stream's task has room for it to the answer's end, three times over.
+        Box::pin(async move {
+            Ok::<_, Infallible>(proxy.handle(request).await.map(|body| Lasting::new(body, under_way)))
+        })
     });
     let connection = http2::Builder::new(Streams::taken_within(idle))
         .timer(TokioTimer::new())
