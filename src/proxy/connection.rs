@@ -22,7 +22,7 @@ use super::handover::Streams;
 use super::idle::{Activity, Lasting};
 use super::outgoing::OutgoingBody;
 use super::rewound::Rewound;
-use super::woken::WhenWoken;
+use super::woken::{ReadWhenWoken, WhenWoken};
 
 /// How an HTTP/2 connection begins (RFC 9113 §3.4); no HTTP/1 request does.
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -55,7 +55,7 @@ pub async fn serve_connection<S>(
     };
     let Ok(Ok(begun)) = begun else { return };
     let is_http2 = begun == HTTP2_PREFACE;
-    let stream = Rewound::new(begun, stream);
+    let stream = ReadWhenWoken::new(Rewound::new(begun, stream));
     let stopped = async move { drop(stop.wait_for(|stop| *stop).await) };
     let ended = if is_http2 {
         // Apart, since most connections are of the other kind, and smaller.
@@ -88,7 +88,7 @@ where
             ends_answers.note();
         }
         let (proxy, refused) = (proxy.clone(), refusals.answer_to(&request));
-        // On the heap as long as it lasts: hyper keeps the room for it as long as the connection.
+        // On the heap until the answer begins: hyper keeps the room for it as long as the connection.
         Box::pin(async move {
             Ok::<_, Infallible>(match refused {
                 Some(answer) => answer.into_response(request.uri().path()),
@@ -120,7 +120,10 @@ where
     let requests = activity.clone();
     let service = service_fn(move |request: Request<Incoming>| {
         let (proxy, under_way) = (proxy.clone(), requests.begin());
-        async move { Ok::<_, Infallible>(proxy.handle(request).await.map(|body| Lasting::new(body, under_way))) }
+        // On the heap until the answer begins: the stream's task has room for it to the answer's end, three times over.
+        Box::pin(async move {
+            Ok::<_, Infallible>(proxy.handle(request).await.map(|body| Lasting::new(body, under_way)))
+        })
     });
     let connection = http2::Builder::new(Streams::taken_within(idle))
         .timer(TokioTimer::new())
