@@ -8,8 +8,7 @@ use memchr::memchr;
 /// Walks the members of a JSON object at its top level. It is lenient: it never judges whether the text
 /// is valid, it only finds members that are written as JSON writes them.
 pub struct TopLevel<'a> {
-    text: &'a [u8],
-    at: usize,
+    rest: &'a [u8],
 }
 
 /// Where a member's value stands.
@@ -23,64 +22,39 @@ impl<'a> TopLevel<'a> {
 
     /// Stands behind the bracket that the text begins with; at its end where it is another one.
     fn within(bracket: u8, text: &'a [u8]) -> Self {
-        let mut walk = Self { text, at: 0 };
-        walk.skip_space();
-        walk.at = if walk.peek() == Some(bracket) { walk.at + 1 } else { text.len() };
-        walk
+        match after_space(text) {
+            [first, rest @ ..] if *first == bracket => Self { rest },
+            _ => Self { rest: &[] },
+        }
     }
 
     /// Moves to the next member or element.
     fn skip_comma(&mut self) {
-        self.skip_space();
-        if self.peek() == Some(b',') {
-            self.at += 1;
-            self.skip_space();
+        self.rest = after_space(self.rest);
+        if let [b',', rest @ ..] = self.rest {
+            self.rest = after_space(rest);
         }
-    }
-
-    fn peek(&self) -> Option<u8> {
-        self.text.get(self.at).copied()
-    }
-
-    fn skip_space(&mut self) {
-        while matches!(self.peek(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
-            self.at += 1;
-        }
-    }
-
-    /// The inside of the string that begins here, without its quotes, escapes as they stand.
-    fn string(&mut self) -> Option<&'a [u8]> {
-        if self.peek() != Some(b'"') {
-            return None;
-        }
-        let start = self.at + 1;
-        let end = closing_quote(self.text, start)?;
-        self.at = end + 1;
-        Some(&self.text[start..end])
     }
 
     /// The value that begins here, as it stands and as far as it goes.
     fn value(&mut self) -> &'a [u8] {
-        let start = self.at;
-        self.at = end_of_value(self.text, start).unwrap_or(self.text.len());
-        self.text[start..self.at].trim_ascii_end()
+        let end = end_of_value(self.rest).unwrap_or(self.rest.len());
+        let (value, rest) = self.rest.split_at(end);
+        self.rest = rest;
+        value.trim_ascii_end()
     }
 }
 
 impl<'a> Iterator for TopLevel<'a> {
-    /// The name without its quotes, and the value as it stands; a value that the text cuts off is given
-    /// as far as it goes.
+    /// The name without its quotes, escapes as they stand, and the value as it stands; a value that the text
+    /// cuts off is given as far as it goes.
     type Item = Member<'a>;
 
     fn next(&mut self) -> Option<Member<'a>> {
         self.skip_comma();
-        let name = self.string()?;
-        self.skip_space();
-        if self.peek() != Some(b':') {
-            return None;
-        }
-        self.at += 1;
-        self.skip_space();
+        let inside = self.rest.strip_prefix(b"\"")?;
+        let (name, rest) = inside.split_at(closing_quote(inside)?);
+        self.rest = after_space(after_space(&rest[1..]).strip_prefix(b":")?);
         Some((name, self.value()))
     }
 }
@@ -99,7 +73,7 @@ impl<'a> Elements<'a> {
     pub fn next_if(&mut self, is_wanted: impl FnOnce(&[u8]) -> bool) -> Option<&'a [u8]> {
         let walk = &mut self.0;
         walk.skip_comma();
-        if matches!(walk.peek(), None | Some(b']' | b'}' | b',')) || !is_wanted(&walk.text[walk.at..]) {
+        if matches!(walk.rest, [] | [b']' | b'}' | b',', ..]) || !is_wanted(walk.rest) {
             return None;
         }
         Some(walk.value())
@@ -116,7 +90,7 @@ impl<'a> Iterator for Elements<'a> {
 }
 
 /// What a byte outside of strings is to a walk.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Mark {
     Nothing,
     Comma,
@@ -140,43 +114,47 @@ fn mark(byte: u8) -> Mark {
     MARKS[usize::from(byte)]
 }
 
-/// Where the value that begins at `start` ends; none when the text ends within it.
-fn end_of_value(text: &[u8], start: usize) -> Option<usize> {
-    let at = start + text.get(start..)?.iter().position(|&byte| mark(byte) != Mark::Nothing)?;
+fn after_space(mut text: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t' | b'\n' | b'\r', rest @ ..] = text {
+        text = rest;
+    }
+    text
+}
+
+/// Where the value ends that the text begins with; none when the text ends within it.
+fn end_of_value(text: &[u8]) -> Option<usize> {
+    let at = text.iter().position(|&byte| mark(byte) != Mark::Nothing)?;
     match mark(text[at]) {
-        Mark::Quote => Some(closing_quote(text, at + 1)? + 1),
+        Mark::Quote => Some(at + 1 + closing_quote(&text[at + 1..])? + 1),
         Mark::Open => end_of_nested(text, at),
         Mark::Nothing | Mark::Comma | Mark::Close => Some(at),
     }
 }
 
-/// The same of an object or an array, whichever brackets close it.
+/// The same of an object or an array whose bracket stands at `at`, whichever brackets close it.
 #[inline(never)]
 fn end_of_nested(text: &[u8], mut at: usize) -> Option<usize> {
     let mut depth = 0usize;
     loop {
-        while mark(*text.get(at)?) <= Mark::Comma {
-            at += 1;
-        }
-        match mark(text[at]) {
-            Mark::Quote => at = closing_quote(text, at + 1)?,
-            Mark::Open => depth += 1,
-            Mark::Close if depth == 1 => return Some(at + 1),
-            Mark::Close => depth -= 1,
-            Mark::Nothing | Mark::Comma => {}
-        }
+        let byte = *text.get(at)?;
         at += 1;
+        match mark(byte) {
+            Mark::Nothing | Mark::Comma => {}
+            Mark::Quote => at += closing_quote(text.get(at..)?)? + 1,
+            Mark::Open => depth += 1,
+            Mark::Close if depth == 1 => return Some(at),
+            Mark::Close => depth -= 1,
+        }
     }
 }
 
-/// Where the string ends whose inside begins at `start`. Most are names and short words, which are seen at a
-/// glance: a search costs more to begin than they do.
+/// Where the string ends of which this is the inside and what follows. Most are names and short words, which
+/// are seen at a glance: a search costs more to begin than they do.
 #[inline]
-fn closing_quote(text: &[u8], start: usize) -> Option<usize> {
-    let inside = text.get(start..)?;
+fn closing_quote(inside: &[u8]) -> Option<usize> {
     match quote_in_first_word(inside) {
-        Some(at) if !inside[..at].ends_with(b"\\") => Some(start + at),
-        Some(_) | None => Some(start + closing_quote_of_long(inside)?),
+        Some(at) if inside[..at].last() != Some(&b'\\') => Some(at),
+        Some(_) | None => closing_quote_of_long(inside),
     }
 }
 
@@ -185,7 +163,7 @@ fn closing_quote(text: &[u8], start: usize) -> Option<usize> {
 fn closing_quote_of_long(inside: &[u8]) -> Option<usize> {
     let mut at = 0;
     loop {
-        at += first_quote(inside.get(at..)?)?;
+        at += memchr(b'"', inside.get(at..)?)?;
         // Of backslashes in a row each second one is itself escaped. No backslash is counted twice: a row of
         // them ends at the quote before.
         let backslashes = inside[..at].iter().rev().take_while(|&&byte| byte == b'\\').count();
@@ -194,11 +172,6 @@ fn closing_quote_of_long(inside: &[u8]) -> Option<usize> {
         }
         at += 1;
     }
-}
-
-fn first_quote(text: &[u8]) -> Option<usize> {
-    let second = || Some(WORD_BYTES + quote_in_first_word(text.get(WORD_BYTES..)?)?);
-    quote_in_first_word(text).or_else(second).or_else(|| memchr(b'"', text))
 }
 
 const WORD_BYTES: usize = 8;

@@ -13,8 +13,8 @@ pub fn with_model(body: &ReplayBody, name: &str) -> ReplayBody {
     let mut chunks = Vec::new();
     let mut done = 0;
     // Of members of the same name some readers take the first and some the last one.
-    for (_, value) in TopLevel::of(&whole).filter(|(name, _)| *name == b"model") {
-        let value = whole.slice_ref(value);
+    // One without a value is no JSON: it stays so.
+    for (_, value) in TopLevel::of(&whole).filter(|(name, value)| *name == b"model" && !value.is_empty()) {
         let start = value.as_ptr().addr() - whole.as_ptr().addr();
         chunks.extend([whole.slice(done..start), name.clone()]);
         done = start + value.len();
@@ -47,6 +47,12 @@ mod tests {
     #[test]
     fn all_of_several_models_are_replaced() {
         assert_eq!(renamed(r#"{"model":"a","model":"b"}"#, "c"), r#"{"model":"c","model":"c"}"#);
+    }
+
+    #[test]
+    fn a_model_without_a_value_stays_without_one() {
+        assert_eq!(renamed(r#"{"model":,"model":"a"}"#, "c"), r#"{"model":,"model":"c"}"#);
+        assert_eq!(renamed(r#"{"model":"a","model":"#, "c"), r#"{"model":"c","model":"#);
     }
 
     #[test]

@@ -29,7 +29,8 @@ impl Event<'_> {
     }
 }
 
-/// An incremental splitter. Its memory is bounded by the limit, whatever comes; between two events it holds none.
+/// An incremental splitter. Its memory is bounded by the limit, whatever comes; between two events it holds
+/// next to none.
 #[derive(Debug)]
 pub struct Splitter {
     limit_bytes: usize,
@@ -73,19 +74,17 @@ impl Splitter {
                 self.keep(bytes, &event);
                 break;
             };
-            let line = self.whole_line(&bytes[..end], &event);
+            let part = &bytes[..end];
             self.after_cr = bytes[end] == b'\r';
             bytes = &bytes[end + 1..];
-            if !line.is_empty() {
-                self.take_field(line, &mut event);
-                continue;
+            if self.line.is_empty() && end <= self.limit_bytes {
+                self.end_line(part, &mut event, Cow::Borrowed, &mut each);
+            } else {
+                self.keep(part, &event);
+                let line = std::mem::take(&mut self.line);
+                self.end_line(&line, &mut event, |value| Cow::Owned(value.to_vec()), &mut each);
+                self.line = emptied(line);
             }
-            let late_type = self.late_type.take();
-            if std::mem::take(&mut self.has_fields) {
-                event.late_type = late_type.and_then(|late_type| late_type.found());
-                each(&event);
-            }
-            event = Event::default();
         }
         if self.has_fields {
             self.event = event.into_owned();
@@ -94,24 +93,10 @@ impl Splitter {
 
     /// The data of the event that the bytes ended within: whole lines of it, and the line cut off.
     pub fn unfinished(mut self) -> Vec<u8> {
-        let mut event = std::mem::take(&mut self.event);
         let line = std::mem::take(&mut self.line);
-        self.take_field(Cow::Owned(line), &mut event);
+        let mut event = std::mem::take(&mut self.event);
+        self.take_field(&line, &mut event, |value| Cow::Owned(value.to_vec()));
         event.data.into_owned()
-    }
-
-    /// The line that ends with these bytes.
-    fn whole_line<'a>(&mut self, end: &'a [u8], event: &Event<'_>) -> Cow<'a, [u8]> {
-        let mut line = if self.line.is_empty() && end.len() <= self.limit_bytes {
-            Cow::Borrowed(end)
-        } else {
-            self.keep(end, event);
-            Cow::Owned(std::mem::take(&mut self.line))
-        };
-        if std::mem::take(&mut self.at_start) && line.starts_with(BYTE_ORDER_MARK) {
-            line = rest_of(line, BYTE_ORDER_MARK.len());
-        }
-        line
     }
 
     fn keep(&mut self, part: &[u8], event: &Event<'_>) {
@@ -134,9 +119,37 @@ impl Splitter {
         }
     }
 
-    fn take_field<'a>(&mut self, line: Cow<'a, [u8]>, event: &mut Event<'a>) {
+    /// Takes up a whole line, of which `held` makes what the event may hold.
+    fn end_line<'l, 'a>(
+        &mut self,
+        line: &'l [u8],
+        event: &mut Event<'a>,
+        held: impl Fn(&'l [u8]) -> Cow<'a, [u8]>,
+        each: &mut impl FnMut(&Event<'_>),
+    ) {
+        let mut line = line;
+        if std::mem::take(&mut self.at_start) {
+            line = line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line);
+        }
+        if !line.is_empty() {
+            return self.take_field(line, event, held);
+        }
+        let late_type = self.late_type.take();
+        if std::mem::take(&mut self.has_fields) {
+            event.late_type = late_type.and_then(|late_type| late_type.found());
+            each(event);
+            *event = Event::default();
+        }
+    }
+
+    fn take_field<'l, 'a>(
+        &mut self,
+        line: &'l [u8],
+        event: &mut Event<'a>,
+        held: impl Fn(&'l [u8]) -> Cow<'a, [u8]>,
+    ) {
         let has_read_line = std::mem::take(&mut self.has_read_line);
-        if let Some(value) = value_of(b"data", &line) {
+        if let Some(value) = value_of(b"data", line) {
             let room = |data: &[u8]| self.limit_bytes.saturating_sub(data.len());
             if !event.data.is_empty() && room(&event.data) > 0 {
                 event.data.to_mut().push(b'\n');
@@ -145,22 +158,22 @@ impl Splitter {
             if !has_read_line && (kept < value.len() || self.late_type.is_some()) {
                 self.late_type.get_or_insert_with(|| Box::new(LateType::after(&event.data))).read(value);
             }
-            if event.data.is_empty() && kept == value.len() {
-                let before = line.len() - kept;
-                event.data = rest_of(line, before);
+            if event.data.is_empty() {
+                event.data = held(&value[..kept]);
             } else {
                 event.data.to_mut().extend_from_slice(&value[..kept]);
             }
             self.has_fields = true;
-        } else if let Some(value) = value_of(b"event", &line) {
-            let before = line.len() - value.len();
-            event.name = rest_of(line, before);
+        } else if let Some(value) = value_of(b"event", line) {
+            event.name = held(value);
             self.has_fields = true;
         }
     }
 }
 
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+/// What a stream may hold between its events: thousands are open at once.
+const KEPT_BYTES_MAX: usize = 256;
 
 /// Where the line that begins here ends; many are empty.
 fn line_end(bytes: &[u8]) -> Option<usize> {
@@ -179,15 +192,10 @@ fn value_of<'a>(name: &[u8], line: &'a [u8]) -> Option<&'a [u8]> {
     }
 }
 
-/// What follows the first bytes, which are not more than there are.
-fn rest_of(line: Cow<'_, [u8]>, first_bytes: usize) -> Cow<'_, [u8]> {
-    match line {
-        Cow::Borrowed(line) => Cow::Borrowed(&line[first_bytes..]),
-        Cow::Owned(mut line) => {
-            line.drain(..first_bytes);
-            Cow::Owned(line)
-        }
-    }
+/// Room for the next line; that of a long one is given back.
+fn emptied(mut line: Vec<u8>) -> Vec<u8> {
+    line.clear();
+    if line.capacity() <= KEPT_BYTES_MAX { line } else { Vec::new() }
 }
 
 #[cfg(test)]
