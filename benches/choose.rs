@@ -52,7 +52,7 @@ fn cluster(endpoints: usize, case: &Case) -> Arc<Cluster> {
     cluster
 }
 
-fn choose(cluster: &Arc<Cluster>, wanted: &Wanted, tried: &[Arc<Endpoint>], now: Tick) {
+fn choose(cluster: &Arc<Cluster>, wanted: &Wanted<'_>, tried: &[Arc<Endpoint>], now: Tick) {
     match cluster.choose(black_box(wanted), tried, now) {
         Choice::Go(attempt) => drop(black_box(attempt)),
         Choice::Wait { .. } | Choice::Nothing => {}
@@ -62,7 +62,7 @@ fn choose(cluster: &Arc<Cluster>, wanted: &Wanted, tried: &[Arc<Endpoint>], now:
 fn choosing(criterion: &mut Criterion) {
     let mut wanted = Wanted {
         protocol: Protocol::Anthropic,
-        model: Some("claude-sonnet-4-5".into()),
+        model: Some("claude-sonnet-4-5"),
         can_be_trial: true,
         session: None,
         patience: Duration::from_secs(60),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use qcc_fsm::{CheckMethod, Claim, Evidence, Outcome, Sample, Stamp, Ticket, Ticks, Verdict};
+use qcc_fsm::{CheckMethod, Claim, Evidence, Outcome, Sample, Stamp, Tick, Ticket, Ticks, Verdict};
 
 use super::home::Visit;
 use super::journal::Source;
@@ -159,7 +159,7 @@ impl Attempt {
             None if self.makes_it_work => Evidence::Traffic,
             None => Evidence::Check(CheckMethod::Network),
         };
-        let outcome = self.report(Verdict::Pass(evidence));
+        let outcome = self.report_at(Verdict::Pass(evidence), now);
         if !matches!(outcome, Outcome::Stale) {
             self.endpoint.vitals.note_vouched(now, self.makes_it_work);
             if self.check.is_none() && self.makes_it_work {
@@ -171,10 +171,14 @@ impl Attempt {
 
     /// Says what the exchange came to.
     pub fn report(&mut self, verdict: Verdict) -> Outcome {
+        self.report_at(verdict, self.cluster.clock.now())
+    }
+
+    fn report_at(&mut self, verdict: Verdict, now: Tick) -> Outcome {
         self.begin();
-        let outcome = self.settle(verdict);
+        let outcome = self.settle(verdict, now);
         if let (Verdict::Fail(failure), Outcome::Stays) = (verdict, outcome) {
-            self.sample(Sample::Failed(failure));
+            self.sample(Sample::Failed(failure), now);
         }
         let counted = match (self.said, verdict) {
             // The pass before it stands, and what speaks of nobody can't come too late.
@@ -188,8 +192,7 @@ impl Attempt {
         outcome
     }
 
-    fn settle(&mut self, verdict: Verdict) -> Outcome {
-        let now = self.cluster.clock.now();
+    fn settle(&mut self, verdict: Verdict, now: Tick) -> Outcome {
         let outcome = self.endpoint.vitals.cell.report(&mut self.ticket, verdict, now, &self.endpoint.policy);
         let source = if self.check.is_some() { Source::Check } else { Source::Traffic };
         self.cluster.follow_up(&self.endpoint, outcome, source);
@@ -202,9 +205,9 @@ impl Attempt {
 
     /// Takes a request's final verdict into the share of failures. The epoch may have ended since the first
     /// content, and the endpoint's next one starts with no samples.
-    fn sample(&self, sample: Sample) {
+    fn sample(&self, sample: Sample, now: Tick) {
         let Endpoint { vitals, window, failure_limit, policy, .. } = &*self.endpoint;
-        let (stamp, now) = (self.ticket.stamp(), self.cluster.clock.now());
+        let stamp = self.ticket.stamp();
         if self.check.is_some() || !vitals.cell.is_current(stamp, now) {
             return;
         }
@@ -219,7 +222,7 @@ impl Attempt {
         if let Some((Verdict::Pass(_), Outcome::Stays | Outcome::Moved(_))) = self.said
             && self.makes_it_work
         {
-            self.sample(Sample::Passed);
+            self.sample(Sample::Passed, self.cluster.clock.now());
         }
     }
 
@@ -255,12 +258,12 @@ impl Drop for Attempt {
                 self.sample_pass();
             }
             None if self.begun => {
-                let outcome = self.settle(Verdict::Neutral);
+                let outcome = self.settle(Verdict::Neutral, self.cluster.clock.now());
                 self.tally().count(&Verdict::Neutral, &outcome);
             }
             // Never sent: nothing to count, but a trial must be given back.
             None if self.ticket.is_trial() => {
-                let _ = self.settle(Verdict::Neutral);
+                let _ = self.settle(Verdict::Neutral, self.cluster.clock.now());
             }
             None => {}
         }

@@ -18,12 +18,12 @@ use super::{Attempt, Cluster, Endpoint};
 use crate::config::Protocol;
 
 /// What a request needs of an endpoint.
-#[derive(Clone, Debug)]
-pub struct Wanted {
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a> {
     /// The protocol of its path.
     pub protocol: Protocol,
     /// The model that it names.
-    pub model: Option<Arc<str>>,
+    pub model: Option<&'a str>,
     /// Whether its answer can be the trial of an endpoint: only an exchange that makes the endpoint
     /// work shows that it works.
     pub can_be_trial: bool,
@@ -54,7 +54,7 @@ const LAST_RESORT_EVERY: Ticks = Ticks::from_secs(1);
 
 impl Cluster {
     /// Chooses among the endpoints that this request has not tried.
-    pub fn choose(self: &Arc<Self>, wanted: &Wanted, tried: &[Arc<Endpoint>], now: Tick) -> Choice {
+    pub fn choose(self: &Arc<Self>, wanted: &Wanted<'_>, tried: &[Arc<Endpoint>], now: Tick) -> Choice {
         let roster = self.roster();
         let search = Search::new(roster.endpoints(), wanted, tried, now);
         loop {
@@ -83,7 +83,7 @@ impl Cluster {
 
     /// The earliest moment at which an endpoint that fits may serve again by itself, whatever was tried;
     /// none when only a hand helps: a new key, a paid bill, an operator's command.
-    pub fn earliest_return(&self, wanted: &Wanted) -> Option<Tick> {
+    pub fn earliest_return(&self, wanted: &Wanted<'_>) -> Option<Tick> {
         let roster = self.roster();
         let search = Search::new(roster.endpoints(), wanted, &[], self.clock.now());
         let mends_itself = |endpoint: &&Arc<Endpoint>| {
@@ -136,7 +136,7 @@ impl<'e> Found<'e> {
 
 pub(super) struct Search<'a> {
     endpoints: &'a [Arc<Endpoint>],
-    pub(super) wanted: &'a Wanted,
+    pub(super) wanted: &'a Wanted<'a>,
     tried: &'a [Arc<Endpoint>],
     pub(super) now: Tick,
     /// Whether an endpoint that may serve does not skip the model; looked at only once one does.
@@ -144,9 +144,9 @@ pub(super) struct Search<'a> {
 }
 
 impl<'a> Search<'a> {
-    fn new(
+    pub(super) fn new(
         endpoints: &'a [Arc<Endpoint>],
-        wanted: &'a Wanted,
+        wanted: &'a Wanted<'a>,
         tried: &'a [Arc<Endpoint>],
         now: Tick,
     ) -> Self {
@@ -155,7 +155,7 @@ impl<'a> Search<'a> {
 
     /// A trial that is due, else an eligible endpoint, by what the tier's lists propose.
     fn look_at_listed<'e>(&self, tier: Tier<'e>, moved: &MovedSessions) -> Option<Found<'e>> {
-        let serving = Serving::among(tier.kinds, self.wanted.protocol, self.wanted.model.as_deref());
+        let serving = Serving::among(tier.kinds, self.wanted.protocol, self.wanted.model);
         self.due_trial(&serving).map(Found::Trial).or_else(|| match self.wanted.session {
             Some(session) => self.pick_for(session, moved, tier, Some(&serving)),
             None => self.pick(serving.drawn()).map(Found::usual),
@@ -216,7 +216,7 @@ impl<'a> Search<'a> {
     }
 
     fn fits(&self, endpoint: &Arc<Endpoint>) -> bool {
-        endpoint.serves(self.wanted.protocol, self.wanted.model.as_deref())
+        endpoint.serves(self.wanted.protocol, self.wanted.model)
             && !self.tried.iter().any(|tried| Arc::ptr_eq(&tried.vitals, &endpoint.vitals))
             && !self.is_skipped(endpoint)
     }
@@ -224,7 +224,7 @@ impl<'a> Search<'a> {
     /// Whether the endpoint has said that it has no such model. Where all have that may serve it without a
     /// hand to help, that counts for nothing: their answer is what the client is to see.
     fn is_skipped(&self, endpoint: &Endpoint) -> bool {
-        let Some(model) = self.wanted.model.as_deref() else { return false };
+        let Some(model) = self.wanted.model else { return false };
         let skips = |endpoint: &Endpoint| endpoint.vitals.skipped_models.contains(model, self.now);
         let may_serve = |endpoint: &Endpoint| {
             let word = endpoint.health();

@@ -155,7 +155,7 @@ impl Search<'_> {
     }
 
     fn is_served_by(&self, endpoint: &Endpoint) -> bool {
-        endpoint.serves(self.wanted.protocol, self.wanted.model.as_deref())
+        endpoint.serves(self.wanted.protocol, self.wanted.model)
     }
 
     fn takes_session(&self, endpoint: &Arc<Endpoint>, key: SessionKey) -> bool {

@@ -38,7 +38,7 @@ fn key(number: u64) -> SessionKey {
     SessionKey(xxh3_64(&number.to_be_bytes()))
 }
 
-fn wanted(key: SessionKey) -> Wanted {
+fn wanted(key: SessionKey) -> Wanted<'static> {
     Wanted {
         protocol: Protocol::Anthropic,
         model: None,
@@ -48,7 +48,7 @@ fn wanted(key: SessionKey) -> Wanted {
     }
 }
 
-fn attempt(cluster: &Arc<Cluster>, wanted: &Wanted, tried: &[Arc<Endpoint>]) -> Attempt {
+fn attempt(cluster: &Arc<Cluster>, wanted: &Wanted<'_>, tried: &[Arc<Endpoint>]) -> Attempt {
     match cluster.choose(wanted, tried, cluster.clock.now()) {
         Choice::Go(attempt) => attempt,
         Choice::Wait { .. } | Choice::Nothing => panic!("no endpoint"),
@@ -56,7 +56,7 @@ fn attempt(cluster: &Arc<Cluster>, wanted: &Wanted, tried: &[Arc<Endpoint>]) -> 
 }
 
 /// One request of the session that is answered well: the endpoint's name.
-fn serve_as(cluster: &Arc<Cluster>, wanted: &Wanted) -> String {
+fn serve_as(cluster: &Arc<Cluster>, wanted: &Wanted<'_>) -> String {
     let mut attempt = attempt(cluster, wanted, &[]);
     let _ = attempt.pass(Duration::from_millis(1));
     attempt.note_session_served();
@@ -208,7 +208,7 @@ async fn another_model_of_the_session_leaves_the_move_of_the_first_alone() {
         ("c", "models = ['small']"),
         ("d", "models = ['small']"),
     ]);
-    let of_model = |model: &str| Wanted { model: Some(model.into()), ..wanted(key(3)) };
+    let of_model = |model| Wanted { model: Some(model), ..wanted(key(3)) };
     let (large, small) = (of_model("large"), of_model("small"));
     let home = serve_as(&cluster, &large);
     command(&cluster, &home, AdminCommand::Disable);
@@ -270,8 +270,116 @@ async fn a_session_that_moved_is_not_drawn_home_by_its_homes_trial() {
     assert_eq!(serve(&cluster, session), refuge);
 }
 
+/// More than have a draw each.
+fn many(weights: &[u32]) -> Vec<(String, String)> {
+    weights.iter().enumerate().map(|(at, weight)| (format!("e{at}"), format!("weight = {weight}"))).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn on_the_ring_no_share_of_the_sessions_is_much_above_its_weight() {
+    const SESSIONS: u64 = 40_000;
+    let weights: Vec<u32> = (0..100).map(|index| if index % 4 == 0 { 300 } else { 100 }).collect();
+    let cluster = Cluster::new(settings(&many(&weights)), Clock::start()).unwrap();
+    let mut counts: HashMap<String, f64> = HashMap::new();
+    for home in homes(&cluster, 0..SESSIONS).into_values() {
+        *counts.entry(home).or_default() += 1.0;
+    }
+    let whole: u32 = weights.iter().sum();
+    let mut heavy = 0.0;
+    for (index, weight) in weights.iter().enumerate() {
+        let count = counts.get(&format!("e{index}")).copied().unwrap_or_default();
+        let expected = SESSIONS as f64 * f64::from(*weight) / f64::from(whole);
+        assert!(count < expected * 1.3, "e{index}: {count} sessions, {expected} by its weight");
+        heavy += if *weight == 300 { count } else { 0.0 };
+    }
+    assert!((heavy / SESSIONS as f64 - 0.5).abs() < 0.02, "{heavy} of the sessions at half of the weight");
+}
+
+#[tokio::test(start_paused = true)]
+async fn on_the_ring_homes_are_the_same_after_a_restart_in_any_order_of_the_file() {
+    let mut endpoints = many(&(1..=80).map(|index| index * 10).collect::<Vec<_>>());
+    let before = homes(&Cluster::new(settings(&endpoints), Clock::start()).unwrap(), 0..2000);
+    endpoints.reverse();
+    assert_eq!(before, homes(&Cluster::new(settings(&endpoints), Clock::start()).unwrap(), 0..2000));
+    let some: Vec<_> = (0..4).map(|number| before[&number].as_str()).collect();
+    assert_eq!(some, HOMES_ON_THE_RING, "sessions of before an update find their prompts where they were");
+}
+
+/// Of the first sessions among those eighty, written down: they are not to change.
+const HOMES_ON_THE_RING: [&str; 4] = ["e47", "e67", "e48", "e19"];
+
+#[tokio::test(start_paused = true)]
+async fn on_the_ring_a_session_moves_and_is_held_and_returns() {
+    let cluster = Cluster::new(settings(&many(&[100; 80])), Clock::start()).unwrap();
+    let session = key(5);
+    let home = serve(&cluster, session);
+    command(&cluster, &home, AdminCommand::Disable);
+    let refuge = serve(&cluster, session);
+    assert_ne!(refuge, home);
+    command(&cluster, &home, AdminCommand::Enable);
+    assert_eq!(serve(&cluster, session), refuge);
+    advance(TTL + Duration::from_millis(200)).await;
+    assert_eq!(serve(&cluster, session), home);
+    assert_eq!(cluster.moved.stay_of(session, cluster.clock.now()), None);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn on_the_ring_the_nearest_is_the_one_that_a_look_at_each_finds(
+        weights in proptest::collection::vec(1..=1000u32, 65..120),
+        one_in in 1..40u32,
+        seed in any::<u32>(),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let _entered = runtime.enter();
+        let cluster = Cluster::new(settings(&many(&weights)), Clock::start()).unwrap();
+        let roster = cluster.roster();
+        for (index, endpoint) in (seed..).zip(roster.endpoints()) {
+            let draw = xxh3_64(&index.to_be_bytes());
+            if !draw.is_multiple_of(u64::from(one_in)) {
+                cluster.command(endpoint, AdminCommand::Disable);
+            } else if draw >> 32 & 3 == 0 {
+                endpoint.vitals.cooldown.raise(cluster.clock.now() + Ticks(10));
+            }
+        }
+        let tier = roster.tiers().next().unwrap();
+        for number in 0..100 {
+            let wanted = wanted(key(number + u64::from(seed)));
+            let tried: Vec<_> = roster.endpoints()[..number as usize % 5].to_vec();
+            let search = Search::new(roster.endpoints(), &wanted, &tried, cluster.clock.now());
+            let serving = Serving::among(tier.kinds, wanted.protocol, wanted.model);
+            let pick = |serving: Option<&Serving<'_>>| {
+                match search.pick_for(wanted.session.unwrap(), &cluster.moved, tier, serving) {
+                    Some(Found::Eligible(endpoint, visit)) => Some((endpoint.name().to_owned(), visit)),
+                    Some(Found::Trial(_)) | None => None,
+                }
+            };
+            prop_assert_eq!(pick(Some(&serving)), pick(None));
+        }
+    }
+
+    #[test]
+    fn on_the_ring_one_that_leaves_takes_only_its_sessions_and_one_that_comes_only_its_share(
+        weights in proptest::collection::vec(1..=1000u32, 66..90),
+        leaver in any::<proptest::sample::Index>(),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let _entered = runtime.enter();
+        let all = many(&weights);
+        let leaver = leaver.get(&all).0.clone();
+        let rest: Vec<_> = all.iter().filter(|(name, _)| *name != leaver).cloned().collect();
+        let cluster = Cluster::new(settings(&all), Clock::start()).unwrap();
+        let before = homes(&cluster, 0..1000);
+        cluster.reload(settings(&rest)).unwrap();
+        let without = homes(&cluster, 0..1000);
+        for (number, home) in &before {
+            prop_assert!(*home == leaver || without[number] == *home, "session {number} moved from {home}");
+        }
+        cluster.reload(settings(&all)).unwrap();
+        prop_assert_eq!(before, homes(&cluster, 0..1000));
+    }
 
     #[test]
     fn one_that_leaves_takes_only_its_sessions_and_one_that_comes_only_its_share(

@@ -24,14 +24,18 @@ pub(super) struct Kind {
     members: Vec<Arc<Endpoint>>,
     all: Ring,
     up: ArcSwap<Ring>,
-    down: ArcSwap<Ring>,
+    down: ArcSwap<Vec<Seat>>,
     /// The largest weight of a member.
     pub weight_max: u32,
 }
 
 /// Some members of a kind in the order of their ids, which are spread evenly over the 32 bits.
-#[derive(Clone, Default)]
-pub(super) struct Ring(Vec<Seat>);
+pub(super) struct Ring {
+    seats: Vec<Seat>,
+    /// Where each of equal sectors of the ring begins among the seats, and where the last one ends: a sector for a
+    /// seat or two, so that the place of a point is found in a step or two.
+    sectors: Vec<u32>,
+}
 
 /// A member's place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -57,8 +61,8 @@ impl Kind {
     fn of(mut members: Vec<Arc<Endpoint>>) -> Self {
         members.sort_by_key(|endpoint| endpoint.settings.id);
         let seats = members.iter().zip(0..);
-        let all =
-            Ring(seats.map(|(endpoint, index)| Seat { id: endpoint.settings.id.to_u32(), index }).collect());
+        let seats = seats.map(|(endpoint, index)| Seat { id: endpoint.settings.id.to_u32(), index });
+        let all = Ring::of(seats.collect());
         let weight_max = members.iter().map(|endpoint| endpoint.settings.weight).max().unwrap_or(1);
         let kind = Self { members, all, up: ArcSwap::default(), down: ArcSwap::default(), weight_max };
         kind.relist_all();
@@ -78,13 +82,13 @@ impl Kind {
     /// Its endpoints that are listed as out of service without an operator's will.
     pub fn down(&self) -> impl Iterator<Item = &Arc<Endpoint>> {
         let down = self.down.load_full();
-        (0..down.0.len()).map(move |rank| self.at(down.0[rank]))
+        (0..down.len()).map(move |rank| self.at(down[rank]))
     }
 
     /// Its endpoints whose ids are in this range.
     pub fn with_ids(&self, ids: std::ops::RangeInclusive<u32>) -> impl Iterator<Item = &Arc<Endpoint>> {
-        let first = self.all.0.partition_point(|seat| seat.id < *ids.start());
-        let seats = self.all.0[first..].iter().take_while(move |seat| seat.id <= *ids.end());
+        let first = self.all.seats.partition_point(|seat| seat.id < *ids.start());
+        let seats = self.all.seats[first..].iter().take_while(move |seat| seat.id <= *ids.end());
         seats.map(|seat| self.at(*seat))
     }
 
@@ -101,25 +105,29 @@ impl Kind {
     /// Lists an endpoint as its word has it now, if it is a member; returns whether it is. For one caller at a time.
     pub fn relist(&self, endpoint: &Endpoint) -> bool {
         let id = endpoint.settings.id.to_u32();
-        let first = self.all.0.partition_point(|seat| seat.id < id);
+        let first = self.all.seats.partition_point(|seat| seat.id < id);
         let is_it = |seat: &&Seat| Arc::ptr_eq(&self.at(**seat).vitals, &endpoint.vitals);
-        let Some(&seat) = self.all.0[first..].iter().take_while(|seat| seat.id == id).find(is_it) else {
+        let Some(&seat) = self.all.seats[first..].iter().take_while(|seat| seat.id == id).find(is_it) else {
             return false;
         };
         let word = endpoint.health();
-        list(&self.up, seat, word.is_available());
-        list(&self.down, seat, word.is_sidelined());
+        if let Some(up) = listed(&self.up.load().seats, seat, word.is_available()) {
+            self.up.store(Arc::new(Ring::of(up)));
+        }
+        if let Some(down) = listed(&self.down.load(), seat, word.is_sidelined()) {
+            self.down.store(Arc::new(down));
+        }
         true
     }
 
     /// Lists all anew. For one caller at a time.
     pub fn relist_all(&self) {
         let those = |is: fn(&Snapshot) -> bool| {
-            let seats = self.all.0.iter().copied();
-            Arc::new(Ring(seats.filter(|seat| is(&self.at(*seat).health())).collect()))
+            let seats = self.all.seats.iter().copied();
+            seats.filter(|seat| is(&self.at(*seat).health())).collect::<Vec<_>>()
         };
-        self.up.store(those(Snapshot::is_available));
-        self.down.store(those(Snapshot::is_sidelined));
+        self.up.store(Arc::new(Ring::of(those(Snapshot::is_available))));
+        self.down.store(Arc::new(those(Snapshot::is_sidelined)));
     }
 
     /// Takes all off the lists, as a change that nobody has listed yet does with one.
@@ -130,23 +138,47 @@ impl Kind {
     }
 }
 
-/// Puts a seat into a list, or takes it out, where it is not as it should be.
-fn list(list: &ArcSwap<Ring>, seat: Seat, belongs: bool) {
-    let old = list.load();
-    let changed = match (old.0.binary_search(&seat), belongs) {
-        (Ok(_), true) | (Err(_), false) => return,
-        (Ok(rank), false) => [&old.0[..rank], &old.0[rank + 1..]].concat(),
-        (Err(rank), true) => [&old.0[..rank], &[seat], &old.0[rank..]].concat(),
-    };
-    list.store(Arc::new(Ring(changed)));
+/// The list with the seat or without it; none where it is so already.
+fn listed(list: &[Seat], seat: Seat, belongs: bool) -> Option<Vec<Seat>> {
+    match (list.binary_search(&seat), belongs) {
+        (Ok(_), true) | (Err(_), false) => None,
+        (Ok(rank), false) => Some([&list[..rank], &list[rank + 1..]].concat()),
+        (Err(rank), true) => Some([&list[..rank], &[seat], &list[rank..]].concat()),
+    }
+}
+
+impl Default for Ring {
+    fn default() -> Self {
+        Self::of(Vec::new())
+    }
 }
 
 impl Ring {
-    /// All seats, from the first one after this point on, once round.
+    /// A ring of these seats, which stand in order.
+    fn of(seats: Vec<Seat>) -> Self {
+        let bits = sector_bits(seats.len());
+        let mut sectors = Vec::with_capacity((1 << bits) + 1);
+        for (rank, seat) in (0..).zip(&seats) {
+            // Its own sector and the empty ones before it begin with it.
+            sectors.resize(sectors.len().max((seat.id >> (u32::BITS - bits)) as usize + 1), rank);
+        }
+        sectors.resize((1 << bits) + 1, seats.len() as u32);
+        Self { seats, sectors }
+    }
+
+    /// All seats, from the first one at this point or after it on, once round.
     pub fn from(&self, point: u32) -> impl Iterator<Item = Seat> {
-        let (before, after) = self.0.split_at(self.0.partition_point(|seat| seat.id < point));
+        let sector = (point >> (u32::BITS - sector_bits(self.seats.len()))) as usize;
+        let (begin, end) = (self.sectors[sector] as usize, self.sectors[sector + 1] as usize);
+        let first = begin + self.seats[begin..end].partition_point(|seat| seat.id < point);
+        let (before, after) = self.seats.split_at(first);
         after.iter().chain(before).copied()
     }
+}
+
+/// So many upper bits of an id tell the sectors of a ring apart.
+fn sector_bits(seats: usize) -> u32 {
+    (seats + 2).ilog2()
 }
 
 /// The kinds of a tier that serve a request, each with the list of its endpoints that are up.
@@ -178,7 +210,7 @@ impl<'a> Serving<'a> {
 
     /// The endpoints that are listed as up: two at random, then in turn from the first of those on.
     pub fn drawn(&self) -> impl Iterator<Item = &'a Arc<Endpoint>> {
-        let up = self.up().map(|(_, up)| up.0.len()).sum::<usize>();
+        let up = self.up().map(|(_, up)| up.seats.len()).sum::<usize>();
         let first = if up > 0 { fastrand::usize(..up) } else { 0 };
         let second = (up > 1).then(|| (first + fastrand::usize(1..up)) % up);
         let in_turn = (1..up).map(move |step| (first + step) % up);
@@ -188,11 +220,15 @@ impl<'a> Serving<'a> {
 
     fn of_rank(&self, mut rank: usize) -> Option<&'a Arc<Endpoint>> {
         for (kind, up) in self.up() {
-            match up.0.get(rank) {
+            match up.seats.get(rank) {
                 Some(seat) => return Some(kind.at(*seat)),
-                None => rank -= up.0.len(),
+                None => rank -= up.seats.len(),
             }
         }
         None
     }
 }
+
+#[cfg(test)]
+#[path = "kind_tests.rs"]
+mod tests;

@@ -8,10 +8,10 @@
 //! and Schomaker's, "Weighted Distributed Hash Tables", 2005).
 //!
 //! Where that would be a draw for each of many endpoints, a session looks from some points at a ring on which the
-//! endpoints stand by their ids, and `u` is the way from the nearest point before an endpoint to it. The nearest
+//! endpoints stand by their ids, and `1 - u` is the way from the nearest point before an endpoint to it. The nearest
 //! endpoint is then among those next to the points, however many there are (Appleton and O'Reilly, "Multi-probe
 //! consistent hashing", 2015). It is a score as the other one, of a session and one endpoint alone, so that what is
-//! said above holds for it; the shares are even to some percent.
+//! said above holds for it. No share is much above its weight; one that stands close behind another has less.
 
 use std::array;
 

@@ -1,8 +1,9 @@
 //! The models that an endpoint has said it does not have.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard};
 
+use arc_swap::ArcSwap;
 use qcc_fsm::{Tick, Ticks};
 
 /// How long an endpoint is not asked for a model again.
@@ -18,11 +19,13 @@ pub struct SkippedModels {
     /// The last of those moments. Relaxed: it only spares a look into the table, and a request that
     /// misses a model just added asks for it once more.
     until: AtomicU64,
-    models: Mutex<Vec<Skipped>>,
+    /// In the order in which they end. Replaced whole, so that choosing reads it without a lock.
+    models: ArcSwap<Vec<Skipped>>,
 }
 
+#[derive(Clone)]
 struct Skipped {
-    model: String,
+    model: Arc<str>,
     until: Tick,
 }
 
@@ -33,36 +36,31 @@ impl SkippedModels {
             return false;
         }
         let until = now + SKIPPED_FOR;
-        let mut models = self.models();
-        models.retain(|skipped| now < skipped.until);
-        let known = models.iter().position(|skipped| skipped.model == model);
-        if let Some(known) = known {
-            models.remove(known);
-        }
-        // They stand in the order in which they end.
-        if models.len() == MODELS_MAX {
-            models.remove(0);
-        }
-        models.push(Skipped { model: model.to_owned(), until });
+        let latest = Skipped { model: model.into(), until };
+        let before = self.models.rcu(|models| {
+            let others = models.iter().filter(|skipped| now < skipped.until && *skipped.model != *model);
+            let mut kept: Vec<_> = others.cloned().collect();
+            kept.drain(..(kept.len() + 1).saturating_sub(MODELS_MAX));
+            kept.push(latest.clone());
+            kept
+        });
         self.until.store(until.0, Ordering::Relaxed);
-        known.is_none()
+        !holds(&before, model, now)
     }
 
     /// Whether it is skipped now: one relaxed load while nothing is.
     pub fn contains(&self, model: &str, now: Tick) -> bool {
-        now < Tick(self.until.load(Ordering::Relaxed))
-            && self.models().iter().any(|skipped| now < skipped.until && skipped.model == model)
+        now < Tick(self.until.load(Ordering::Relaxed)) && holds(&self.models.load(), model, now)
     }
 
     /// Forgets them all: an operator's reset.
     pub fn clear(&self) {
-        self.models().clear();
+        self.models.store(Arc::default());
     }
+}
 
-    fn models(&self) -> MutexGuard<'_, Vec<Skipped>> {
-        // A panic while one is pushed leaves whole entries.
-        self.models.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-    }
+fn holds(models: &[Skipped], model: &str, now: Tick) -> bool {
+    models.iter().any(|skipped| now < skipped.until && *skipped.model == *model)
 }
 
 #[cfg(test)]
@@ -104,7 +102,7 @@ mod tests {
             skipped.skip(&format!("m{number}"), NOW);
         }
         skipped.skip(&"x".repeat(NAME_BYTES_MAX + 1), NOW);
-        assert_eq!(skipped.models().len(), MODELS_MAX);
+        assert_eq!(skipped.models.load().len(), MODELS_MAX);
         assert!(skipped.contains("m999", NOW) && !skipped.contains("m0", NOW));
     }
 }

@@ -1,9 +1,10 @@
 //! What is known of an endpoint: the word that decides, and the figures beside it that only advise.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use serde::{Deserialize, Serialize};
 
 use qcc_fsm::{Change, Cooldown, HealthCell, Interval, Outcome, Stamp, State, Tick, Ticks, Verdict};
@@ -27,27 +28,31 @@ pub struct Vitals {
     pub requests: Tally,
     /// What checks came to.
     pub checks: Tally,
+    traffic: Traffic,
     clock: Clock,
-    in_flight: AtomicU32,
-    /// Latency in µs above, the tick of its last sample below: 32 bits each.
-    latency: AtomicU64,
     since: AtomicU64,
     recovered_at: AtomicU64,
-    vouched_at: AtomicU64,
     /// Overloads in a row above, the tick at which the last one was counted below: 32 bits each.
     overloads: AtomicU64,
     lacks_model_list: AtomicBool,
-    texts: Mutex<Texts>,
+    last_error: ArcSwapOption<String>,
+    last_model: ArcSwapOption<String>,
 }
 
+/// What every request writes, on cache lines apart from what choosing only reads. It is not split by thread: the
+/// load decides between two endpoints.
 #[derive(Default)]
-struct Texts {
-    last_error: Option<String>,
-    last_model: Option<String>,
+#[repr(align(128))]
+struct Traffic {
+    in_flight: AtomicU32,
+    /// Latency in µs above, the tick of its last sample below: 32 bits each.
+    latency: AtomicU64,
+    vouched_at: AtomicU64,
 }
 
-/// Counts of exchanges by what they came to.
+/// Counts of exchanges by what they came to, on cache lines of their own since every request writes them.
 #[derive(Default)]
+#[repr(align(128))]
 pub struct Tally {
     sent: AtomicU64,
     passed: AtomicU64,
@@ -121,41 +126,40 @@ impl Vitals {
             skipped_models: SkippedModels::default(),
             requests: Tally::default(),
             checks: Tally::default(),
+            traffic: Traffic::default(),
             clock,
-            in_flight: AtomicU32::new(0),
-            latency: AtomicU64::new(0),
             since: AtomicU64::new(clock.now().0),
             recovered_at: AtomicU64::new(0),
-            vouched_at: AtomicU64::new(0),
             overloads: AtomicU64::new(0),
             lacks_model_list: AtomicBool::new(false),
-            texts: Mutex::default(),
+            last_error: ArcSwapOption::empty(),
+            last_model: ArcSwapOption::empty(),
         }
     }
 
     /// Requests that are under way.
     pub fn in_flight(&self) -> u32 {
-        self.in_flight.load(Ordering::Relaxed)
+        self.traffic.in_flight.load(Ordering::Relaxed)
     }
 
     pub(super) fn enter(&self) {
-        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        self.traffic.in_flight.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn leave(&self) {
-        self.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.traffic.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// The moving average of the time to the first content, none before the first success.
     pub fn latency(&self) -> Option<Duration> {
-        let us = self.latency.load(Ordering::Relaxed) >> 32;
+        let us = self.traffic.latency.load(Ordering::Relaxed) >> 32;
         (us > 0).then(|| Duration::from_micros(us))
     }
 
     /// The latency as choosing sees it, in µs: it fades while nobody measures it, so that an endpoint
     /// that was slow once is tried again. None before the first success.
     pub fn faded_latency_us(&self, now: Tick) -> Option<f32> {
-        let packed = self.latency.load(Ordering::Relaxed);
+        let packed = self.traffic.latency.load(Ordering::Relaxed);
         let idle = (now.0 as u32).wrapping_sub(packed as u32) as f32;
         let us = (packed >> 32) as f32;
         (us > 0.0).then(|| us / (1.0 + idle / LATENCY_HALVES_AFTER.0 as f32))
@@ -165,9 +169,9 @@ impl Vitals {
     /// refuses quickly must not look fast.
     pub fn note_latency(&self, took: Duration, now: Tick) {
         let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX).clamp(1, u64::from(u32::MAX));
-        let old = self.latency.load(Ordering::Relaxed) >> 32;
+        let old = self.traffic.latency.load(Ordering::Relaxed) >> 32;
         let new = if old == 0 { us } else { (old * (LATENCY_SMOOTHING - 1) + us) / LATENCY_SMOOTHING };
-        self.latency.store(new.max(1) << 32 | u64::from(now.0 as u32), Ordering::Relaxed);
+        self.traffic.latency.store(new.max(1) << 32 | u64::from(now.0 as u32), Ordering::Relaxed);
     }
 
     /// The tick of the last change of state.
@@ -194,7 +198,7 @@ impl Vitals {
 
     /// The tick at which traffic or a check last showed that the endpoint works.
     pub fn vouched_at(&self) -> Tick {
-        Tick(self.vouched_at.load(Ordering::Relaxed))
+        Tick(self.traffic.vouched_at.load(Ordering::Relaxed))
     }
 
     /// Counts a rate limit or overload without an announced end; gives the number in a row before it. What
@@ -225,10 +229,11 @@ impl Vitals {
 
     /// A model list may be served by one that is overloaded still: only work ends a row of overloads.
     pub(super) fn note_vouched(&self, now: Tick, by_work: bool) {
-        if by_work {
+        // Mostly there is none, and what choosing reads is left alone.
+        if by_work && self.overloads.load(Ordering::Relaxed) > 0 {
             self.forget_overloads();
         }
-        self.vouched_at.store(now.0, Ordering::Relaxed);
+        self.traffic.vouched_at.store(now.0, Ordering::Relaxed);
     }
 
     /// Whether the endpoint has said that it has no model list.
@@ -243,29 +248,23 @@ impl Vitals {
 
     /// The text of the last failure.
     pub fn last_error(&self) -> Option<String> {
-        self.texts().last_error.clone()
+        self.last_error.load().as_deref().cloned()
     }
 
     pub(super) fn note_error(&self, text: String) {
-        self.texts().last_error = Some(text);
+        self.last_error.store(Some(Arc::new(text)));
     }
 
     /// The model of the last request that the endpoint served.
     pub fn last_model(&self) -> Option<String> {
-        self.texts().last_model.clone()
+        self.last_model.load().as_deref().cloned()
     }
 
     /// Keeps the model of a request that the endpoint served.
     pub fn note_model(&self, model: &str) {
-        let mut texts = self.texts();
-        if texts.last_model.as_deref() != Some(model) {
-            texts.last_model = Some(model.to_owned());
+        if self.last_model.load().as_ref().is_none_or(|last| **last != *model) {
+            self.last_model.store(Some(Arc::new(model.to_owned())));
         }
-    }
-
-    fn texts(&self) -> MutexGuard<'_, Texts> {
-        // A panic between two assignments of whole strings leaves whole strings.
-        self.texts.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
 

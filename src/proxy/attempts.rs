@@ -139,8 +139,7 @@ impl Proxy {
         if !matches!(incomer.call, Call::Models | Call::Other) {
             return hinted;
         }
-        let roster = self.cluster.roster();
-        let is_spoken = roster.endpoints().iter().any(|endpoint| endpoint.settings.protocol == hinted);
+        let is_spoken = self.cluster.roster().speaks(hinted);
         match hinted {
             _ if is_spoken => hinted,
             Protocol::Anthropic => Protocol::OpenAi,
@@ -151,7 +150,18 @@ impl Proxy {
     /// An endpoint to try, once there is one: the request waits for a change of state, for the end of a
     /// cooldown or for a trial to become due, not longer than `queue_timeout` in all. One that has failed
     /// somewhere already does not wait.
-    async fn next_attempt(&self, wanted: &Wanted, journey: &Journey, give_up_at: Instant) -> Option<Attempt> {
+    async fn next_attempt(
+        &self,
+        wanted: &Wanted<'_>,
+        journey: &Journey,
+        give_up_at: Instant,
+    ) -> Option<Attempt> {
+        // Mostly there is one, and nobody need be told of changes.
+        match self.cluster.choose(wanted, &journey.tried, self.cluster.clock.now()) {
+            Choice::Go(attempt) => return Some(attempt),
+            Choice::Nothing => return None,
+            Choice::Wait { .. } => {}
+        }
         loop {
             let changed = self.cluster.changed();
             tokio::pin!(changed);

@@ -21,7 +21,7 @@ impl Proxy {
     pub(super) fn give_up(
         &self,
         journey: Journey,
-        wanted: &Wanted,
+        wanted: &Wanted<'_>,
         settings: &ClusterSettings,
     ) -> Response<OutgoingBody> {
         let answer = if let Some(lost) = lost(&journey) {
@@ -42,12 +42,12 @@ impl Proxy {
         counted(answer, journey.attempts)
     }
 
-    fn earliest_return(&self, wanted: &Wanted) -> Option<Duration> {
+    fn earliest_return(&self, wanted: &Wanted<'_>) -> Option<Duration> {
         let at = self.cluster.earliest_return(wanted)?;
         Some(at.since(self.cluster.clock.now()).to_duration())
     }
 
-    fn all_down(&self, wanted: &Wanted, journey: &Journey) -> OwnAnswer {
+    fn all_down(&self, wanted: &Wanted<'_>, journey: &Journey) -> OwnAnswer {
         let message = self.causes(wanted, journey);
         if let Some(why) = &journey.unreachable {
             return OwnAnswer::no_connection(format!(
@@ -61,7 +61,7 @@ impl Proxy {
     }
 
     /// Why no endpoint takes the request, one by one.
-    fn causes(&self, wanted: &Wanted, journey: &Journey) -> String {
+    fn causes(&self, wanted: &Wanted<'_>, journey: &Journey) -> String {
         let now = self.cluster.clock.now();
         let roster = self.cluster.roster();
         let mut causes = Vec::new();
@@ -69,9 +69,9 @@ impl Proxy {
             let word = endpoint.health();
             let why = if endpoint.settings.protocol != wanted.protocol {
                 continue;
-            } else if !endpoint.serves(wanted.protocol, wanted.model.as_deref()) {
+            } else if !endpoint.serves(wanted.protocol, wanted.model) {
                 "does not serve this model".to_owned()
-            } else if let Some(model) = wanted.model.as_deref()
+            } else if let Some(model) = wanted.model
                 && endpoint.vitals.skipped_models.contains(model, now)
             {
                 format!("does not have model {}", printable(model))

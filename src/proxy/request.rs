@@ -114,10 +114,10 @@ impl<'h> Incomer<'h> {
     }
 
     /// What it needs of an endpoint.
-    pub fn wanted(&self, settings: &ClusterSettings) -> Wanted {
+    pub fn wanted(&self, settings: &ClusterSettings) -> Wanted<'_> {
         Wanted {
             protocol: self.protocol,
-            model: self.facts.model.clone(),
+            model: self.facts.model.as_deref(),
             can_be_trial: self.call.speaks_for_health(),
             session: self.session.map(|key| Session { key, ttl: Ticks::from_duration(settings.session_ttl) }),
             patience: self.patience(settings),
