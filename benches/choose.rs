@@ -41,7 +41,7 @@ fn choose(cluster: &Arc<Cluster>, wanted: &Wanted, now: Tick) {
 fn choosing(criterion: &mut Criterion) {
     let mut wanted = Wanted {
         protocol: Protocol::Anthropic,
-        model: Some("claude-sonnet-4-5".into()),
+        model: Some("claude-sonnet-4-5".to_owned()),
         can_be_trial: true,
         session: None,
         patience: Duration::from_secs(60),

@@ -21,7 +21,7 @@ pub struct Wanted {
     /// The protocol of its path.
     pub protocol: Protocol,
     /// The model that it names.
-    pub model: Option<Arc<str>>,
+    pub model: Option<String>,
     /// Whether its answer can be the trial of an endpoint: only an exchange that makes the endpoint
     /// work shows that it works.
     pub can_be_trial: bool,

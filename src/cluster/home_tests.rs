@@ -208,7 +208,7 @@ async fn another_model_of_the_session_leaves_the_move_of_the_first_alone() {
         ("c", "models = ['small']"),
         ("d", "models = ['small']"),
     ]);
-    let of_model = |model: &str| Wanted { model: Some(model.into()), ..wanted(key(3)) };
+    let of_model = |model: &str| Wanted { model: Some(model.to_owned()), ..wanted(key(3)) };
     let (large, small) = (of_model("large"), of_model("small"));
     let home = serve_as(&cluster, &large);
     command(&cluster, &home, AdminCommand::Disable);

@@ -137,13 +137,11 @@ impl Proxy {
     /// headers hint at, it is the other.
     fn protocol_served(&self, incomer: &Incomer<'_>) -> Protocol {
         let hinted = incomer.protocol;
-        if !matches!(incomer.call, Call::Models | Call::Other) {
-            return hinted;
-        }
+        let is_shared = matches!(incomer.call, Call::Models | Call::Other);
         let roster = self.cluster.roster();
         let is_spoken = roster.endpoints().iter().any(|endpoint| endpoint.settings.protocol == hinted);
         match hinted {
-            _ if is_spoken => hinted,
+            _ if is_spoken || !is_shared => hinted,
             Protocol::Anthropic => Protocol::OpenAi,
             Protocol::OpenAi => Protocol::Anthropic,
         }

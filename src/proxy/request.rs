@@ -125,7 +125,7 @@ impl<'h> Incomer<'h> {
     pub fn wanted(&self, settings: &ClusterSettings) -> Wanted {
         Wanted {
             protocol: self.protocol,
-            model: self.facts.model.clone(),
+            model: self.facts.model.as_deref().map(str::to_owned),
             can_be_trial: self.call.speaks_for_health(),
             session: self.session.map(|key| Session { key, ttl: Ticks::from_duration(settings.session_ttl) }),
             patience: self.patience(settings),
