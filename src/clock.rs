@@ -30,7 +30,12 @@ impl Clock {
     /// The current tick; the first one is 1, since zero stands for "never".
     #[allow(clippy::disallowed_methods, reason = "the edge: the one place that reads the clocks")]
     pub fn now(&self) -> Tick {
-        Tick::from_millis(self.zero.elapsed().as_millis() as u64) + Ticks::ONE
+        self.tick_at(Instant::now())
+    }
+
+    /// The tick at `instant`, where that was read anyway.
+    pub fn tick_at(&self, instant: Instant) -> Tick {
+        Tick::from_millis(instant.duration_since(self.zero).as_millis() as u64) + Ticks::ONE
     }
 
     /// The instant at which `tick` begins, for a timer.

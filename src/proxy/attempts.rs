@@ -79,9 +79,10 @@ impl Proxy {
         let mut wanted = incomer.wanted(settings);
         wanted.protocol = self.protocol_served(incomer);
         let mut journey = Journey::default();
-        self.cluster.retries.count_request(self.cluster.clock.now());
         #[allow(clippy::disallowed_methods, reason = "the edge: a limit on waiting")]
-        let give_up_at = Instant::now() + settings.queue_timeout;
+        let began = Instant::now();
+        let give_up_at = began + settings.queue_timeout;
+        self.cluster.retries.count_request(self.cluster.clock.tick_at(began));
         while journey.attempts < settings.max_attempts && !journey.is_over {
             let permit = match journey.repeat {
                 None | Some(Repeat::Free) => None,

@@ -1,5 +1,6 @@
 //! One exchange with one endpoint, up to the point at which its answer is known to be one.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use hyper::Response;
@@ -8,7 +9,7 @@ use qcc_fsm::{Cause, CheckMethod, Verdict};
 use tokio::time::{sleep, timeout};
 use tracing::info;
 
-use super::beginning::{begin_stream, begin_whole};
+use super::beginning::{NoSuccess, begin_stream, begin_whole};
 use super::held::Held;
 use super::outgoing::OutgoingBody;
 use super::relay::{Watch, Watched};
@@ -81,9 +82,10 @@ pub(super) async fn exchange(
                 apply_cooldown(&endpoint, cooling, attempt.cluster().clock.now());
             }
             let model = incomer.facts.model.as_ref().filter(|_| incomer.call.names_chat_model()).cloned();
-            let watched =
+            let mut watched =
                 Watched { attempt, watch: Watch::Whole, stopwatch, model, latency: None, content_by: None };
-            accepted(watched, held, incomer, settings).await
+            let begun = begin(&mut watched, &mut held, incomer, settings).await;
+            accepted(watched, held, begun, incomer, settings)
         }
         ByHead::Judged(judgement) => refused_by_head(attempt, held, judgement, incomer, settings).await,
         ByHead::NeedsWords(within) => {
@@ -167,7 +169,8 @@ async fn send_on(
     let endpoint = attempt.endpoint();
     let body = incomer.body_for(&endpoint.settings);
     let draft = Draft { method: &head.method, target, headers: &head.headers, body };
-    match timeout(patience, connection.send(draft, attempt.stamp())).await {
+    // Pinned where it stands: it is large to be moved.
+    match timeout(patience, pin!(connection.send(draft, attempt.stamp()))).await {
         Ok(sent) => sent.map_err(Some),
         Err(_) => Err(None),
     }
@@ -236,20 +239,30 @@ fn skip_model(attempt: &Attempt, judgement: &Judgement, incomer: &Incomer<'_>) {
     }
 }
 
-/// An answer whose status is a success: its beginning decides.
-async fn accepted(
+/// Reads the beginning of an answer whose status is a success.
+async fn begin(
+    watched: &mut Watched,
+    held: &mut Held,
+    incomer: &Incomer<'_>,
+    settings: &ClusterSettings,
+) -> Result<(), NoSuccess> {
+    let has_streamed = held.is_event_stream() && incomer.call.speaks_for_health() && incomer.is_encoded();
+    if incomer.wants_stream() || has_streamed {
+        begin_stream(watched, held, incomer.call, settings).await
+    } else {
+        begin_whole(held, incomer.call, incomer.patience(settings)).await
+    }
+}
+
+/// What becomes of it, as its beginning was.
+fn accepted(
     mut watched: Watched,
-    mut held: Held,
+    held: Held,
+    begun: Result<(), NoSuccess>,
     incomer: &Incomer<'_>,
     settings: &ClusterSettings,
 ) -> Exchanged {
-    let has_streamed = held.is_event_stream() && incomer.call.speaks_for_health() && incomer.is_encoded();
-    let judged = if incomer.wants_stream() || has_streamed {
-        begin_stream(&mut watched, &mut held, incomer.call, settings).await
-    } else {
-        begin_whole(&mut held, incomer.call, incomer.patience(settings)).await
-    };
-    match judged {
+    match begun {
         Ok(()) => {
             if incomer.call.warms_prompt_cache() {
                 watched.attempt.note_session_served();

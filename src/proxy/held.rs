@@ -198,7 +198,7 @@ impl Held {
     /// of the body.
     pub fn into_answer(self, watched: Option<Watched>, idle: Duration) -> Response<OutgoingBody> {
         let Self { mut parts, is_event_stream, body, endpoint, .. } = self;
-        // The upstream's own are of its connection.
+        // What the upstream's HTTP is, and how it worded its status, ends here.
         (parts.version, parts.extensions) = Default::default();
         strip_hop_by_hop(&mut parts.headers);
         parts.headers.remove(SET_COOKIE);

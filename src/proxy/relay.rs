@@ -101,6 +101,8 @@ impl Relay {
             relay.break_off("the answer broke off");
         } else if relay.rest.is_none() {
             relay.end();
+        } else {
+            let _ = relay.idle.touch();
         }
         relay
     }
@@ -225,7 +227,7 @@ impl Relay {
 /// anew only when it rings.
 struct Idle {
     limit: Duration,
-    /// When the last bytes came, or were first waited for.
+    /// When the last bytes came; none where all were there at once.
     last: Option<Instant>,
     timer: Option<Pin<Box<Sleep>>>,
 }

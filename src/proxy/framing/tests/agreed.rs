@@ -5,7 +5,7 @@ use http_body_util::{BodyExt, Empty};
 use hyper::body::{Bytes, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Request, Response};
+use hyper::{Request, Response, Uri};
 use hyper_util::rt::TokioIo;
 use proptest::prelude::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -22,7 +22,10 @@ fn taken(bytes: &[u8]) -> Vec<String> {
         if at_head && more > 0 {
             let head = String::from_utf8_lossy(&bytes[passed..end]).into_owned();
             let line = head.trim_start().lines().next().unwrap().to_owned();
-            heads.push(line.rsplit_once(' ').unwrap().0.to_owned());
+            let (method, target) = line.rsplit_once(' ').unwrap().0.split_once(' ').unwrap();
+            // As hyper shows it: an empty path is the root.
+            let shown = target.parse::<Uri>().map_or(target.to_owned(), |uri| uri.to_string());
+            heads.push(format!("{method} {shown}"));
         }
         passed += more;
         if follower.stopped().is_some() {
