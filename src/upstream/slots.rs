@@ -21,8 +21,10 @@ struct Row<T> {
     claimed: AtomicU64,
     filled: AtomicU64,
     /// Made when one is first needed: most endpoints of many have few connections.
-    cells: OnceLock<Box<[AtomicCell<Option<Box<T>>>; ROW_SLOTS]>>,
+    cells: OnceLock<Box<[Cell<T>; ROW_SLOTS]>>,
 }
+
+type Cell<T> = AtomicCell<Option<Box<T>>>;
 
 impl<T> Default for Slots<T> {
     fn default() -> Self {
@@ -39,7 +41,7 @@ impl<T> Default for Row<T> {
 impl<T> Slots<T> {
     /// Keeps a thing; gives it back where all slots are taken.
     pub(super) fn put(&self, thing: Box<T>) -> Option<Box<T>> {
-        self.rows.iter().try_fold(thing, |thing, row| row.put(thing).map_or(Err(()), Ok)).ok()
+        self.rows.iter().try_fold(thing, |thing, row| row.put(thing).ok_or(())).ok()
     }
 
     /// Takes the thing in the lowest slot.
