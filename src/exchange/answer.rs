@@ -1,5 +1,9 @@
 //! Whether a 200 is the answer that was asked for, by its first bytes.
 
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
+
 use super::json::TopLevel;
 use super::{Beginning, Call, ErrorText};
 
@@ -32,6 +36,9 @@ pub fn shape_of_answer(call: Call, beginning: &Beginning<'_>) -> Shape {
     }
 }
 
+/// As it stands in a text that has a member of this name.
+static ERROR_NAME: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(br#""error""#));
+
 fn shape_of_text(call: Call, prefix: &[u8]) -> Shape {
     let Some(first) = prefix.trim_ascii_start().first() else { return Shape::Foreign };
     // Each protocol's answers name themselves early; a relay that leaves that out sends the content.
@@ -45,6 +52,12 @@ fn shape_of_text(call: Call, prefix: &[u8]) -> Shape {
     if *first != b'{' {
         return Shape::Foreign;
     }
+    let says_what_it_is = |name: &[u8], value: &[u8]| names.contains(&name) && !may_say_error(value);
+    if ERROR_NAME.find(prefix).is_none() {
+        // No member has that name, so the first one that tells will do.
+        let is_known = TopLevel::of(prefix).any(|(name, value)| says_what_it_is(name, value));
+        return if is_known { Shape::Answer } else { Shape::Unclear };
+    }
     let (mut has_error, mut is_known) = (false, false);
     for (name, value) in TopLevel::of(prefix) {
         // Of several errors the first one counts.
@@ -53,7 +66,7 @@ fn shape_of_text(call: Call, prefix: &[u8]) -> Shape {
                 return Shape::Error(error);
             }
         } else {
-            is_known |= names.contains(&name) && !may_say_error(value);
+            is_known |= says_what_it_is(name, value);
         }
     }
     if is_known { Shape::Answer } else { Shape::Unclear }

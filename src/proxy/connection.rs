@@ -100,6 +100,8 @@ where
         .timer(TokioTimer::new())
         .header_read_timeout(header_timeout)
         .max_buf_size(HEAD_BYTES_MAX)
+        // To write one piece costs the kernel less than to write a head and a body apart, and less than the copy costs.
+        .writev(false)
         .auto_date_header(false)
         .serve_connection(TokioIo::new(guarded), service)
 }

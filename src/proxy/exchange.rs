@@ -87,7 +87,9 @@ pub(super) async fn exchange(
             let begun = begin(&mut watched, &mut held, incomer, settings).await;
             accepted(watched, held, begun, incomer, settings)
         }
-        ByHead::Judged(judgement) => refused_by_head(attempt, held, judgement, incomer, settings).await,
+        ByHead::Judged(judgement) => {
+            Box::pin(refused_by_head(attempt, held, judgement, incomer, settings)).await
+        }
         ByHead::NeedsWords(within) => {
             let error = held.read_error(within).await;
             let judgement = head_of(&held, incomer.call, now).judge_words(error.as_ref());

@@ -62,12 +62,12 @@ impl HeadWriter {
         self.hop.reader.clone()
     }
 
-    /// The head of a request to this endpoint over HTTP/1.1. The target is the endpoint's path prefix and then the
-    /// draft's, byte for byte; the headers are those of [`Self::fields`].
-    pub(super) fn bytes(&self, draft: &Draft<'_>) -> Zeroizing<Vec<u8>> {
+    /// The head of a request to this endpoint over HTTP/1.1, with room behind it. The target is the endpoint's path prefix
+    /// and then the draft's, byte for byte; the headers are those of [`Self::fields`].
+    pub(super) fn bytes(&self, draft: &Draft<'_>, room_bytes: usize) -> Zeroizing<Vec<u8>> {
         let prefix = &self.hop.target_prefix;
         let lines: usize = draft.headers.iter().map(line_bytes).sum();
-        let room = self.own_bytes + draft.target.as_str().len() + lines + BESIDE_BYTES_MAX;
+        let room = self.own_bytes + draft.target.as_str().len() + lines + BESIDE_BYTES_MAX + room_bytes;
         // As it never grows, no copy of the key is left behind.
         let mut head = Zeroizing::new(Vec::with_capacity(room));
         let mut push = |piece: &[u8]| head.extend_from_slice(piece);

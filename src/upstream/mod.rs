@@ -139,7 +139,9 @@ impl Origin {
     /// As for [`Origin::connection`].
     pub async fn new_connection(&self, gate: &Arc<dyn Admission>) -> Result<Connection, ConnectError> {
         let limit = self.connector.limit();
-        timeout(limit, self.dial(gate)).await.unwrap_or(Err(ConnectError::TimedOut(limit)))
+        // On the heap: it is large, and most requests find a connection.
+        let dialled = Box::pin(timeout(limit, self.dial(gate))).await;
+        dialled.unwrap_or(Err(ConnectError::TimedOut(limit)))
     }
 
     async fn dial(&self, gate: &Arc<dyn Admission>) -> Result<Connection, ConnectError> {

@@ -101,7 +101,7 @@ fn is_established(near: SocketAddr, far: SocketAddr) -> bool {
 fn a_key_goes_to_the_origin_that_the_connection_is_of() {
     for port in [1, 2] {
         let origin = origin(([127, 0, 0, 1], port).into());
-        let head = origin.connections.pool.head.bytes(&question());
+        let head = origin.connections.pool.head.bytes(&question(), 0);
         let head = String::from_utf8(head.to_vec()).unwrap();
         let host = format!("POST /v1/messages HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\nx-api-key: key-of-a\r\n");
         assert!(head.starts_with(&host), "{head}");

@@ -90,15 +90,15 @@ impl Http1 {
         history: History,
         pool: &Arc<Pool>,
     ) -> Result<Response<Http1Body>, SendError> {
-        let head = pool.head.bytes(&draft);
-        let outgoing = Outgoing::new(head, draft.body);
+        let method = draft.method;
+        let outgoing = Outgoing::new(&pool.head, draft);
         let mut exchange = Exchange::new(self, outgoing);
         let mut is_begun = false;
         let answered = poll_fn(|cx| {
             if !std::mem::replace(&mut is_begun, true) {
                 exchange.connection.check(stamp, history)?;
             }
-            exchange.poll_head(cx, draft.method).map_err(lost)
+            exchange.poll_head(cx, method).map_err(lost)
         });
         let AnswerHead { status, headers, framing, idle_max } = *answered.await?;
         // To be passed on it would have to be asked for: what follows it is no HTTP.
