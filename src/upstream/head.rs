@@ -1,12 +1,13 @@
 //! The one function that makes the head of a request to an upstream, so that a key has one way out.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
 use hyper::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::http::uri::{Authority, Parts, PathAndQuery, Scheme};
 use hyper::{Method, Request, Uri, Version};
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 use super::{ReplayBody, via};
 use crate::config::{AuthForm, BASE_URL_BYTES_MAX, BaseUrl, ProxyUrl, Secret};
@@ -64,31 +65,26 @@ impl HeadWriter {
 
     /// The head of a request to this endpoint over HTTP/1.1, with room behind it. The target is the endpoint's path prefix
     /// and then the draft's, byte for byte; the headers are those of [`Self::fields`].
-    pub(super) fn bytes(&self, draft: &Draft<'_>, room_bytes: usize) -> Zeroizing<Vec<u8>> {
+    pub(super) fn bytes(&self, draft: &Draft<'_>, room_bytes: usize) -> Keyed {
         let prefix = &self.hop.target_prefix;
         let lines: usize = draft.headers.iter().map(line_bytes).sum();
         let room = self.own_bytes + draft.target.as_str().len() + lines + BESIDE_BYTES_MAX + room_bytes;
         // As it never grows, no copy of the key is left behind.
-        let mut head = Zeroizing::new(Vec::with_capacity(room));
-        let mut push = |piece: &[u8]| head.extend_from_slice(piece);
-        push(draft.method.as_str().as_bytes());
-        push(b" ");
-        push(prefix.as_bytes());
-        push(draft.target.as_str().as_bytes());
-        push(b" HTTP/1.1\r\n");
-        for (name, value) in self.fields(draft.headers) {
-            push(name.as_str().as_bytes());
-            push(b": ");
-            push(value.as_bytes());
-            push(b"\r\n");
+        let mut bytes = Vec::with_capacity(room);
+        for piece in [draft.method.as_str(), " ", prefix, draft.target.as_str(), " HTTP/1.1\r\n"] {
+            bytes.extend_from_slice(piece.as_bytes());
         }
+        self.of_all(draft.headers).for_each(|field| push_line(&mut bytes, field));
+        let key_start = bytes.len();
+        self.keys().for_each(|field| push_line(&mut bytes, field));
+        let key = key_start..bytes.len();
         if draft.body.has_remaining() {
-            push(b"content-length: ");
-            push(itoa::Buffer::new().format(draft.body.remaining()).as_bytes());
-            push(b"\r\n");
+            bytes.extend_from_slice(b"content-length: ");
+            bytes.extend_from_slice(itoa::Buffer::new().format(draft.body.remaining()).as_bytes());
+            bytes.extend_from_slice(b"\r\n");
         }
-        push(b"\r\n");
-        head
+        bytes.extend_from_slice(b"\r\n");
+        Keyed { bytes, key }
     }
 
     /// The same request as HTTP/2 has it: the authority beside the path and not among the headers (RFC 9113 §8.3.1).
@@ -106,23 +102,24 @@ impl HeadWriter {
         request
     }
 
-    /// The authority comes from the configuration alone; of the client's headers goes what is neither hop-by-hop nor
-    /// a credential; the endpoint's key is written last.
-    fn fields<'a>(
-        &'a self,
-        headers: &'a HeaderMap,
-    ) -> impl Iterator<Item = (&'a HeaderName, &'a HeaderValue)> {
+    /// The headers of a request. The endpoint's key is written last.
+    fn fields<'a>(&'a self, headers: &'a HeaderMap) -> impl Iterator<Item = Field<'a>> {
+        self.of_all(headers).chain(self.keys())
+    }
+
+    /// Those that are no secret. The authority comes from the configuration alone; of the client's headers goes what is
+    /// neither hop-by-hop nor a credential.
+    fn of_all<'a>(&'a self, headers: &'a HeaderMap) -> impl Iterator<Item = Field<'a>> {
         let named = named_by_connection(headers);
         let forwarded = headers.iter().filter(move |(name, _)| is_forwarded(name) && !named.contains(name));
-        let credentials = self.credentials.iter().map(|(name, value)| (name, value));
-        let authorization = self.hop.authorization.iter().map(|value| (&header::PROXY_AUTHORIZATION, value));
         let mark = if self.hop.may_lead_back { via::mark() } else { None };
-        [(&header::HOST, &self.host)]
-            .into_iter()
-            .chain(forwarded)
-            .chain(credentials)
-            .chain(authorization)
-            .chain(mark.map(|mark| (&header::VIA, mark)))
+        let mark = mark.map(|mark| (&header::VIA, mark));
+        [(&header::HOST, &self.host)].into_iter().chain(forwarded).chain(mark)
+    }
+
+    fn keys(&self) -> impl Iterator<Item = Field<'_>> {
+        let authorization = self.hop.authorization.iter().map(|value| (&header::PROXY_AUTHORIZATION, value));
+        self.credentials.iter().map(|(name, value)| (name, value)).chain(authorization)
     }
 
     fn target(&self, target: &PathAndQuery, authority: &Authority) -> Uri {
@@ -195,8 +192,42 @@ pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
-fn line_bytes((name, value): (&HeaderName, &HeaderValue)) -> usize {
+type Field<'a> = (&'a HeaderName, &'a HeaderValue);
+
+fn line_bytes((name, value): Field<'_>) -> usize {
     name.as_str().len() + b": ".len() + value.len() + b"\r\n".len()
+}
+
+fn push_line(bytes: &mut Vec<u8>, (name, value): Field<'_>) {
+    bytes.extend_from_slice(name.as_str().as_bytes());
+    bytes.extend_from_slice(b": ");
+    bytes.extend_from_slice(value.as_bytes());
+    bytes.extend_from_slice(b"\r\n");
+}
+
+/// Bytes with a key in them, which is wiped when they are let go.
+pub(super) struct Keyed {
+    bytes: Vec<u8>,
+    key: Range<usize>,
+}
+
+impl Keyed {
+    /// Adds a body, for which there is room.
+    pub(super) fn push(&mut self, piece: &[u8]) {
+        self.bytes.extend_from_slice(piece);
+    }
+}
+
+impl AsRef<[u8]> for Keyed {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Keyed {
+    fn drop(&mut self) {
+        self.bytes[self.key.clone()].zeroize();
+    }
 }
 
 /// The names that `Connection` names, which concern that connection only. They are dropped before ours are written, so

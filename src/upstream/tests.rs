@@ -102,9 +102,11 @@ fn a_key_goes_to_the_origin_that_the_connection_is_of() {
     for port in [1, 2] {
         let origin = origin(([127, 0, 0, 1], port).into());
         let head = origin.connections.pool.head.bytes(&question(), 0);
-        let head = String::from_utf8(head.to_vec()).unwrap();
-        let host = format!("POST /v1/messages HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\nx-api-key: key-of-a\r\n");
+        let head = String::from_utf8(head.as_ref().to_vec()).unwrap();
+        let host = format!("POST /v1/messages HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\nvia: ");
         assert!(head.starts_with(&host), "{head}");
+        let keys = "\r\nx-api-key: key-of-a\r\nauthorization: Bearer key-of-a\r\ncontent-length: 8\r\n\r\n";
+        assert!(head.ends_with(keys), "{head}");
         let request = post(&origin);
         assert_eq!(request.uri().authority().unwrap().as_str(), format!("127.0.0.1:{port}"));
         assert!(request.headers()["x-api-key"].is_sensitive());

@@ -7,10 +7,9 @@ use std::task::{Context, Poll, ready};
 use bytes::Buf;
 use bytes::buf::Chain;
 use tokio::io::AsyncWrite;
-use zeroize::Zeroizing;
 
 use super::super::ReplayBody;
-use super::super::head::{Draft, HeadWriter};
+use super::super::head::{Draft, HeadWriter, Keyed};
 use super::super::wire::is_closed_by_peer;
 
 /// A body up to this size is put behind its head: to write one piece costs the kernel less than to write two, and less
@@ -21,7 +20,6 @@ const PIECES_MAX: usize = 4;
 
 /// What is left to write of a request. What is written is let go: others wait for the room that a body takes.
 pub(super) enum Outgoing {
-    /// The head holds the endpoint's key, and is wiped.
     Writing(Chain<Head, ReplayBody>),
     Flushing,
     Done,
@@ -30,7 +28,7 @@ pub(super) enum Outgoing {
     Refused(io::ErrorKind),
 }
 
-type Head = Cursor<Zeroizing<Vec<u8>>>;
+type Head = Cursor<Keyed>;
 
 impl Outgoing {
     /// A request that is addressed and authorised by the endpoint's own writer.
@@ -42,7 +40,7 @@ impl Outgoing {
         let mut whole = writer.bytes(&draft, body_bytes);
         let mut body = draft.body;
         while body.has_remaining() {
-            whole.extend_from_slice(body.chunk());
+            whole.push(body.chunk());
             body.advance(body.chunk().len());
         }
         Self::Writing(Cursor::new(whole).chain(ReplayBody::default()))
