@@ -178,15 +178,15 @@ impl Exchange {
                 let why = format!("the answer's head is longer than {HEAD_BYTES_MAX} bytes");
                 return Poll::Ready(Err(io::Error::other(why)));
             }
-            let mut unread = Vec::from(std::mem::take(&mut self.unread));
-            let is_first = unread.is_empty();
+            let before = std::mem::take(&mut self.unread);
+            let mut unread = Bytes::new();
             let read = self.poll_stream(cx, |fresh| {
-                unread.extend_from_slice(fresh);
                 // What is no answer shows at once; but looking again at each byte would be slow.
-                has_new_line = is_first || memchr(b'\n', fresh).is_some();
+                has_new_line = before.is_empty() || memchr(b'\n', fresh).is_some();
+                unread = joined(&before, fresh);
                 fresh.len()
             });
-            self.unread = unread.into();
+            self.unread = if unread.is_empty() { before } else { unread };
             let fresh_bytes = ready!(read)?
                 .ok_or_else(|| io::Error::new(io::ErrorKind::UnexpectedEof, "the connection was closed"))?;
             self.before_answer_bytes += fresh_bytes;
@@ -252,6 +252,10 @@ impl Exchange {
             self.outgoing.is_done() && self.unread.is_empty() && !self.connection.idle_max.is_zero();
         is_reusable.then_some(self.connection)
     }
+}
+
+fn joined(before: &Bytes, fresh: &[u8]) -> Bytes {
+    if before.is_empty() { Bytes::copy_from_slice(fresh) } else { [before, fresh].concat().into() }
 }
 
 fn lost(error: io::Error) -> SendError {
