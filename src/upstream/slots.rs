@@ -53,8 +53,11 @@ impl<T> Slots<T> {
     /// others meanwhile.
     pub(super) fn retain(&self, mut keep: impl FnMut(&mut T) -> bool) {
         for row in &self.rows {
-            for place in 0..ROW_SLOTS {
-                let Some(mut thing) = row.take(1 << place) else { continue };
+            let mut filled = row.filled.load(Ordering::Relaxed);
+            while filled != 0 {
+                let lowest = filled & filled.wrapping_neg();
+                filled ^= lowest;
+                let Some(mut thing) = row.take(lowest) else { continue };
                 if keep(&mut thing) {
                     drop(self.put(thing));
                 }
