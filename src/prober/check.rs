@@ -196,7 +196,7 @@ impl Check {
                 let model = model.as_deref().unwrap_or(chat::small_model(protocol));
                 let name = endpoint.settings.model_map.name_of(model).unwrap_or(model);
                 let body = chat::request(protocol, name, code);
-                (Method::POST, chat::target(protocol), ReplayBody::new(vec![Bytes::from(body)]))
+                (Method::POST, chat::target(protocol), Bytes::from(body).into())
             }
         };
         let draft = Draft { method: &method, target: &target, headers: &headers, body };

@@ -94,10 +94,10 @@ impl Reading<'_> {
         self.share.shrink_to(self.pace.came_bytes);
         match self.bytes {
             Pieces::None => ReplayBody::default(),
-            Pieces::One(bytes) => ReplayBody::new(vec![self.share.hold(bytes)]),
+            Pieces::One(bytes) => self.share.hold(bytes).into(),
             Pieces::Many(mut bytes) => {
                 bytes.shrink_to_fit();
-                ReplayBody::new(vec![self.share.hold(bytes)])
+                self.share.hold(bytes).into()
             }
         }
     }

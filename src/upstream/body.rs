@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::fmt;
 use std::io::IoSlice;
+use std::ops::Deref;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,27 +15,56 @@ use qcc_fsm::Stamp;
 
 use super::wire::Admission;
 
-/// A body held as the chunks it came in. A clone shares them and starts over.
+/// A body held as the chunks it came in. A clone shares them.
 #[derive(Clone, Debug, Default)]
 pub struct ReplayBody {
-    chunks: Arc<[Bytes]>,
+    chunks: Chunks,
     next: usize,
     /// How much of the next chunk is out already.
     out_bytes: usize,
     left_bytes: usize,
 }
 
+#[derive(Clone, Debug)]
+enum Chunks {
+    /// As most bodies are.
+    One(Bytes),
+    Several(Arc<[Bytes]>),
+}
+
+impl Default for Chunks {
+    fn default() -> Self {
+        Self::One(Bytes::new())
+    }
+}
+
+impl Deref for Chunks {
+    type Target = [Bytes];
+
+    fn deref(&self) -> &[Bytes] {
+        match self {
+            Self::One(chunk) => std::slice::from_ref(chunk),
+            Self::Several(chunks) => chunks,
+        }
+    }
+}
+
+impl From<Bytes> for ReplayBody {
+    fn from(chunk: Bytes) -> Self {
+        Self { left_bytes: chunk.len(), chunks: Chunks::One(chunk), ..Self::default() }
+    }
+}
+
 impl ReplayBody {
     /// A body of these chunks.
     pub fn new(chunks: Vec<Bytes>) -> Self {
         let left_bytes = chunks.iter().map(Bytes::len).sum();
-        Self { chunks: chunks.into(), next: 0, out_bytes: 0, left_bytes }
+        Self { left_bytes, chunks: Chunks::Several(chunks.into()), ..Self::default() }
     }
 
     /// All bytes in one slice: the chunk itself where there is one only.
     pub fn contiguous(&self) -> Bytes {
         match &*self.chunks {
-            [] => Bytes::new(),
             [one] => one.clone(),
             many => many.concat().into(),
         }
@@ -78,6 +108,9 @@ impl Body for ReplayBody {
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        if !self.has_remaining() {
+            return Poll::Ready(None);
+        }
         let Some(chunk) = self.chunks.get(self.next) else { return Poll::Ready(None) };
         let chunk = chunk.slice(self.out_bytes..);
         self.advance(chunk.len());
