@@ -4,9 +4,10 @@
 //! `instructions NAME…` runs the cases of these names, `instructions --list` prints each name and into how many parts
 //! its count is to be divided, and without a name each case runs once.
 
+#![allow(clippy::expect_used, reason = "a benchmark that can't be set up is of no use")]
+
 use std::env;
 use std::hint::black_box;
-use std::time::Duration;
 
 use clusters::{choose, cluster_of, sessions, wanted};
 use hyper::StatusCode;
@@ -90,14 +91,13 @@ const CASES: &[Case] = &[
 const FAILURE: Verdict = Verdict::Fail(Failure::new(Cause::Server, CheckMethod::Chat));
 
 fn main() {
-    let mut arguments = env::args().skip(1);
-    // What cargo adds of its own.
-    let asked: Vec<_> = arguments.by_ref().filter(|word| word != "--bench").collect();
+    // cargo adds one word of its own.
+    let asked: Vec<_> = env::args().skip(1).filter(|word| word != "--bench").collect();
     if asked == ["--list"] {
         CASES.iter().for_each(|case| println!("{}\t{}", case.name, case.runs * case.parts));
         return;
     }
-    // Each draws the same in every run, and is asked nothing by the time of the machine.
+    // What is drawn is the same in every run, and so is what the time says.
     let time = runtime_out_of_time();
     for case in CASES.iter().filter(|case| asked.is_empty() || asked.iter().any(|name| name == case.name)) {
         fastrand::seed(0);
@@ -112,38 +112,37 @@ fn counted(work: &mut dyn FnMut()) {
     work();
 }
 
-/// Counts the work so often, after a tenth of that which is not counted. What it needs anew is prepared before.
-fn each<T>(runs: usize, mut prepare: impl FnMut() -> T, mut work: impl FnMut(&mut T)) {
+/// Counts the work so often, after a tenth of that which is not counted.
+fn each<R>(runs: usize, mut work: impl FnMut() -> R) {
+    each_with(runs, || {}, |()| work());
+}
+
+/// The same; what the work needs anew is prepared before it, uncounted.
+fn each_with<T, R>(runs: usize, mut prepare: impl FnMut() -> T, mut work: impl FnMut(&mut T) -> R) {
     for run in 0..runs + runs / 10 {
         let mut with = prepare();
-        if run < runs / 10 {
-            work(&mut with);
-        } else {
-            counted(&mut || work(&mut with));
-        }
+        let mut once = || {
+            black_box(work(&mut with));
+        };
+        if run < runs / 10 { once() } else { counted(&mut once) }
     }
 }
 
 fn admitting(runs: usize) {
     let cell = HealthCell::new();
-    each(runs, || {}, |()| drop(black_box(black_box(&cell).admit(NOW))));
+    each(runs, || black_box(&cell).admit(NOW));
 }
 
+/// On a cell that is in service and stays so: what went before is a pass.
 fn reporting(runs: usize, verdict: Verdict) {
-    // A pass between two failures, so that it stays in service.
     let policy = Policy::new(Billing::PerToken).with_failure_threshold(2);
     let cell = HealthCell::new();
+    let admit = || cell.admit(NOW).expect("in service");
     let prepare = || {
-        if let Some(mut ticket) = cell.admit(NOW) {
-            cell.report(&mut ticket, Verdict::Pass(Evidence::Traffic), NOW, &policy);
-        }
-        cell.admit(NOW)
+        let _ = cell.report(&mut admit(), Verdict::Pass(Evidence::Traffic), NOW, &policy);
+        admit()
     };
-    each(runs, prepare, |ticket| {
-        if let Some(ticket) = ticket {
-            black_box(black_box(&cell).report(ticket, black_box(verdict), NOW, &policy));
-        }
-    });
+    each_with(runs, prepare, |ticket| black_box(&cell).report(ticket, black_box(verdict), NOW, &policy));
 }
 
 fn choosing(runs: usize, endpoints: usize, sessions: impl IntoIterator<Item = Session>) {
@@ -155,18 +154,14 @@ fn choosing(runs: usize, endpoints: usize, sessions: impl IntoIterator<Item = Se
         wanted.session = sessions.next();
         wanted
     };
-    each(runs, prepare, |wanted| choose(&cluster, wanted, &[], now));
+    each_with(runs, prepare, |wanted| choose(&cluster, wanted, &[], now));
 }
 
 fn reading(runs: usize, body: &[u8], headers: &HeaderMap) {
-    each(
-        runs,
-        || {},
-        |()| {
-            let (facts, clues) = RequestFacts::with_clues(black_box(body));
-            black_box((facts, clues.session(black_box(headers))));
-        },
-    );
+    each(runs, || {
+        let (facts, clues) = RequestFacts::with_clues(black_box(body));
+        (facts, clues.session(black_box(headers)))
+    });
 }
 
 fn head(status: StatusCode, headers: &HeaderMap) -> Head<'_> {
@@ -175,81 +170,61 @@ fn head(status: StatusCode, headers: &HeaderMap) -> Head<'_> {
 
 fn classifying_success(runs: usize) {
     let (headers, body) = (success_headers(), answer_body());
-    each(
-        runs,
-        || {},
-        |()| {
-            let head = head(StatusCode::OK, black_box(&headers));
-            black_box((head.judge(), Cooling::of_success(head.call, head.headers, head.now)));
-            let beginning = Beginning::of(black_box(&body[..]).into(), &headers);
-            black_box(shape_of_answer(Call::Messages, &beginning));
-        },
-    );
+    each(runs, || {
+        let head = head(StatusCode::OK, black_box(&headers));
+        let judgement = (head.judge(), Cooling::of_success(head.call, head.headers, head.now));
+        let beginning = Beginning::of(black_box(&body[..]).into(), &headers);
+        (judgement, shape_of_answer(Call::Messages, &beginning))
+    });
 }
 
 fn classifying_refusal(runs: usize) {
     let headers = rate_limited_headers();
-    each(
-        runs,
-        || {},
-        |()| {
-            black_box(head(StatusCode::TOO_MANY_REQUESTS, black_box(&headers)).judge_words(None));
-        },
-    );
+    each(runs, || head(StatusCode::TOO_MANY_REQUESTS, black_box(&headers)).judge_words(None));
 }
 
 fn classifying_error(runs: usize) {
     let (headers, body) = (rate_limited_headers(), error_body());
-    each(
-        runs,
-        || {},
-        |()| {
-            let error = ErrorText::of(black_box(&body));
-            black_box(head(StatusCode::TOO_MANY_REQUESTS, black_box(&headers)).judge_words(error.as_ref()));
-        },
-    );
+    each(runs, || {
+        let error = ErrorText::of(black_box(&body));
+        head(StatusCode::TOO_MANY_REQUESTS, black_box(&headers)).judge_words(error.as_ref())
+    });
 }
 
 fn splitting(runs: usize, chunk_bytes: usize) {
     let stream = EVENT.repeat(EVENTS);
-    each(
-        runs,
-        || Splitter::new(INSPECTED_BYTES_MAX),
-        |splitter| {
-            for chunk in black_box(&stream).chunks(chunk_bytes) {
-                splitter.push(chunk, |event| {
-                    black_box(event.data.len());
-                });
-            }
-        },
-    );
+    let prepare = || Splitter::new(INSPECTED_BYTES_MAX);
+    each_with(runs, prepare, |splitter| {
+        let mut data_bytes = 0;
+        for chunk in black_box(&stream).chunks(chunk_bytes) {
+            splitter.push(chunk, |event| data_bytes += event.data.len());
+        }
+        data_bytes
+    });
 }
 
 fn watching(runs: usize, chunk_bytes: usize) {
     let stream = EVENT.repeat(EVENTS);
-    each(
-        runs,
-        || StreamWatch::new(Call::Messages),
-        |watch| {
-            for chunk in black_box(&stream).chunks(chunk_bytes) {
-                black_box(watch.push(chunk));
-            }
-        },
-    );
+    let prepare = || StreamWatch::new(Call::Messages);
+    each_with(runs, prepare, |watch| {
+        for chunk in black_box(&stream).chunks(chunk_bytes) {
+            black_box(watch.push(chunk));
+        }
+    });
 }
 
 fn exchanging(runs: usize, answer: Answer) {
     let (mut client, _cluster) = Client::of_proxy(runtime_out_of_time(), vec![answer]);
-    each(runs, || {}, |()| client.exchange());
+    each(runs, || client.exchange());
 }
 
 fn copying(runs: usize, answer: &Answer) {
     let mut client = Client::of_byte_copy(runtime_out_of_time(), answer);
-    each(runs, || {}, |()| client.exchange());
+    each(runs, || client.exchange());
 }
 
 fn failing_over(runs: usize) {
     let answers = vec![Answer::refusal(), Answer::whole()];
     let (mut client, cluster) = Client::of_proxy(runtime_out_of_time(), answers);
-    each(runs, || reset(&cluster), |()| client.exchange());
+    each_with(runs, || reset(&cluster), |()| client.exchange());
 }
