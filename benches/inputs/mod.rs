@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "each benchmark uses a part")]
 
 use hyper::http::header::{HeaderMap, HeaderName, HeaderValue};
-use serde_json::json;
+use serde_json::{Value, json};
 
 const CODE_LINE: &str = "    let name = \"a text\\n\"; // and what it says\n";
 
@@ -35,8 +35,19 @@ pub fn claude_code_body() -> Vec<u8> {
 
 /// A body of 2 KB: a short chat.
 pub fn small_body() -> Vec<u8> {
+    small_chat().to_string().into_bytes()
+}
+
+/// The same, which asks for a stream.
+pub fn small_body_of_stream() -> Vec<u8> {
+    let mut body = small_chat();
+    body["stream"] = json!(true);
+    body.to_string().into_bytes()
+}
+
+fn small_chat() -> Value {
     let turn = |role, text: String| json!({"role": role, "content": [{"type": "text", "text": text}]});
-    let body = json!({
+    json!({
         "model": "claude-sonnet-4-5",
         "max_tokens": 1024,
         "system": [{"type": "text", "text": "You are a coding assistant.", "cache_control": {"type": "ephemeral"}}],
@@ -45,13 +56,42 @@ pub fn small_body() -> Vec<u8> {
             turn("assistant", "ok".to_owned()),
             turn("user", "What it says. ".repeat(12)),
         ],
-    });
-    body.to_string().into_bytes()
+    })
 }
+
+const SESSION: (&str, &str) = ("x-claude-code-session-id", "0f3a2b1c-7d4e-4a6f-9b8c-1d2e3f405162");
 
 /// The headers of a request that names its session.
 pub fn session_header() -> HeaderMap {
-    headers(&[("x-claude-code-session-id", "0f3a2b1c-7d4e-4a6f-9b8c-1d2e3f405162")])
+    headers(&[SESSION])
+}
+
+/// The headers of a request of Claude Code's, but for the length of its body.
+pub fn claude_code_headers() -> HeaderMap {
+    headers(&[
+        ("host", "127.0.0.1:7860"),
+        ("connection", "keep-alive"),
+        ("accept", "application/json"),
+        ("x-stainless-retry-count", "0"),
+        ("x-stainless-timeout", "600"),
+        ("x-stainless-lang", "js"),
+        ("x-stainless-package-version", "0.60.0"),
+        ("x-stainless-os", "Linux"),
+        ("x-stainless-arch", "x64"),
+        ("x-stainless-runtime", "node"),
+        ("x-stainless-runtime-version", "v22.12.0"),
+        ("anthropic-dangerous-direct-browser-access", "true"),
+        ("anthropic-version", "2023-06-01"),
+        ("anthropic-beta", "claude-code-20250219,interleaved-thinking-2025-05-14"),
+        ("authorization", "Bearer client-token"),
+        ("x-app", "cli"),
+        ("user-agent", "claude-cli/2.0.14 (external, cli)"),
+        ("content-type", "application/json"),
+        ("accept-language", "*"),
+        ("sec-fetch-mode", "cors"),
+        ("accept-encoding", "gzip, deflate, br, zstd"),
+        SESSION,
+    ])
 }
 
 /// The headers of a success of Anthropic's.
@@ -106,6 +146,27 @@ pub fn error_body() -> Vec<u8> {
 /// One of many events of a stream, of about 120 bytes.
 pub const EVENT: &[u8] = b"event: content_block_delta\n\
     data: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":\"What\"}}\n\n";
+
+/// The events of a whole stream, 50 in all.
+pub fn events() -> Vec<Vec<u8>> {
+    let begins = [
+        json!({"type": "message_start", "message": {"id": "msg_01XFDUDYJgAACzvnptvVoYEL", "type": "message",
+            "role": "assistant", "model": "claude-sonnet-4-5", "content": [], "stop_reason": null,
+            "usage": {"input_tokens": 512, "output_tokens": 1}}}),
+        json!({"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}}),
+    ];
+    let ends = [
+        json!({"type": "content_block_stop", "index": 0}),
+        json!({"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 208}}),
+        json!({"type": "message_stop"}),
+    ];
+    let named = |data: &Value| {
+        let name = data["type"].as_str().unwrap_or_default();
+        format!("event: {name}\ndata: {data}\n\n").into_bytes()
+    };
+    let deltas = vec![EVENT.to_vec(); 50 - begins.len() - ends.len()];
+    begins.iter().map(named).chain(deltas).chain(ends.iter().map(named)).collect()
+}
 
 fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
     let typed = |&(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value));
