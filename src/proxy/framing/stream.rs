@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use hyper::Request;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
 use super::{Follower, Refusal, Stop};
@@ -18,6 +18,10 @@ use crate::proxy::passing::pass_writes_to;
 /// it and closes the connection as every answer of that kind does.
 pub(super) const STAND_IN: &[u8] = b"QCC-REFUSED / HTTP/1.1\r\nconnection: close\r\n\r\n";
 const STAND_IN_METHOD: &str = "QCC-REFUSED";
+/// How much hyper gets in one read. It doubles its room, 8 KiB at first, whenever a read fills it, and keeps it as long as
+/// the connection: a byte less than the room that is to be the last. More would save a long body few reads, and cost an
+/// open stream 64 KiB.
+pub(super) const PORTION_BYTES_MAX: usize = 32 * 1024 - 1;
 /// How long a client that is still sending is listened to after its answer: closing at once would reset
 /// the connection, and with it the answer.
 const LINGER: Duration = Duration::from_secs(1);
@@ -92,7 +96,7 @@ impl<S> Guarded<S> {
     }
 
     fn pass_cleared(&mut self, buf: &mut ReadBuf<'_>) {
-        let length = self.cleared.min(buf.remaining());
+        let length = self.cleared.min(buf.remaining()).min(PORTION_BYTES_MAX);
         buf.put_slice(&self.held[..length]);
         self.held.drain(..length);
         self.cleared -= length;
@@ -119,7 +123,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
                 // The body ends before its end, for which it is refused.
                 Some(Stop::Body) => return Poll::Ready(Ok(())),
             }
-            ready!(Pin::new(&mut this.stream).poll_read(cx, buf))?;
+            let mut portion = (&mut this.stream).take(PORTION_BYTES_MAX as u64);
+            ready!(Pin::new(&mut portion).poll_read(cx, buf))?;
             if buf.filled().len() == start {
                 return Poll::Ready(Ok(()));
             }

@@ -10,6 +10,7 @@ use std::task::{Context, Poll, Waker};
 
 use tokio::io::{AsyncRead, ReadBuf};
 
+use super::stream::PORTION_BYTES_MAX;
 use super::{Guarded, Stop};
 
 /// What a client sends, piece by piece, then its end.
@@ -53,6 +54,7 @@ fn read_all<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, room: usize) -> (Vec
         if buf.filled().is_empty() {
             return (read, End::Eof, guarded);
         }
+        assert!(buf.filled().len() <= PORTION_BYTES_MAX, "hyper's room would grow");
         read.extend_from_slice(buf.filled());
     }
 }

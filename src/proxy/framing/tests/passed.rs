@@ -44,6 +44,16 @@ fn well_formed_requests_pass_byte_for_byte_at_every_split() {
 }
 
 #[test]
+fn what_is_long_passes_in_portions_whatever_room_there_is() {
+    let field = "x".repeat(50_000);
+    let head = format!("POST / HTTP/1.1\r\nhost: h\r\nx: {field}\r\ncontent-length: 200000\r\n\r\n");
+    let sent = [head.as_bytes(), &[b'x'; 200_000], PIPELINE.as_bytes()].concat();
+    for length in [100_000, sent.len()] {
+        assert_passed(&sent, sent.chunks(length), 1 << 20);
+    }
+}
+
+#[test]
 fn an_incomplete_head_is_withheld_and_the_end_of_the_connection_is_not() {
     let sent = b"GET / HTTP/1.1\r\nhost: h\r\n\r\nGET /cut HTTP/1.1\r\nhost: h\r\n";
     let (read, end, _) = read_all([&sent[..]], 8192);
