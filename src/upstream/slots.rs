@@ -53,9 +53,14 @@ impl<T> Slots<T> {
     /// others meanwhile.
     pub(super) fn retain(&self, mut keep: impl FnMut(&mut T) -> bool) {
         for row in &self.rows {
-            for place in 0..ROW_SLOTS {
-                let Some(mut thing) = row.take(1 << place) else { continue };
-                if keep(&mut thing) {
+            // What is put there meanwhile is fresh. Relaxed: it only says where to look.
+            let mut filled = row.filled.load(Ordering::Relaxed);
+            while filled != 0 {
+                let lowest = filled & filled.wrapping_neg();
+                filled ^= lowest;
+                if let Some(mut thing) = row.take(lowest)
+                    && keep(&mut thing)
+                {
                     drop(self.put(thing));
                 }
             }

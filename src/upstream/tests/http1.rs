@@ -305,3 +305,38 @@ proptest! {
         prop_assert!(upstream.taken.len() <= answers.len() * request);
     }
 }
+
+#[tokio::test]
+async fn an_answer_that_is_cut_while_its_request_is_written_is_lost_or_broken_off_and_never_whole() {
+    let origin = nowhere();
+    for framing in [Framing::Length, Framing::Chunked] {
+        let pieces = vec![b"some".to_vec(), b"thing".to_vec()];
+        let answer = Answer { informational: 1, framing, pieces, is_early: true, surplus: Vec::new() };
+        let bytes = answer.bytes();
+        let head_bytes = memchr::memmem::rfind(&bytes, b"x-a: b\r\n\r\n").unwrap() + b"x-a: b\r\n\r\n".len();
+        for cut in 0..=bytes.len() {
+            let said = (cut > 0).then(|| Piece { after_bytes: 1, said: bytes[..cut].to_vec() });
+            let upstream = Upstream::saying(said, End::Fin, 3);
+            // It closes before anything is written where it says nothing.
+            let sent = connected(&origin, &upstream).send(question(), stamp()).await;
+            match sent {
+                Err(SendError::Unsent(Unsent::Closed)) => assert_eq!(cut, 0),
+                Err(SendError::Lost(_)) => assert!((1..head_bytes).contains(&cut), "{framing:?} {cut}"),
+                Ok(response) => {
+                    let body = response.into_body().collect().await.map(|body| body.to_bytes());
+                    assert_eq!(
+                        (cut >= head_bytes, body.is_ok()),
+                        (true, cut == bytes.len()),
+                        "{framing:?} {cut}"
+                    );
+                    assert!(body.is_err() || body.is_ok_and(|body| body == answer.body()));
+                }
+                Err(error) => panic!("{framing:?} {cut} {error:?}"),
+            }
+            assert!(
+                origin.connections.pool.take().is_none(),
+                "half a request may be on it: {framing:?} {cut}"
+            );
+        }
+    }
+}
