@@ -276,7 +276,7 @@ fn is_forwarded(name: &HeaderName) -> bool {
 }
 
 /// `Debug` of a sensitive value shows nothing of it, and HPACK never puts it into its table (RFC 7541 §7.1.3). Its
-/// memory is wiped with the last clone; that of what was written on a connection is not, since that is hyper's.
+/// memory is wiped with the last clone. What was written over HTTP/2 is hyper's, and is not.
 fn sensitive(scheme: &str, secret: &Secret) -> HeaderValue {
     let secret = secret.expose();
     let mut text = Zeroizing::new(Vec::with_capacity(scheme.len() + secret.len()));

@@ -53,12 +53,14 @@ impl<T> Slots<T> {
     /// others meanwhile.
     pub(super) fn retain(&self, mut keep: impl FnMut(&mut T) -> bool) {
         for row in &self.rows {
+            // What is put there meanwhile is fresh. Relaxed: it only says where to look.
             let mut filled = row.filled.load(Ordering::Relaxed);
             while filled != 0 {
                 let lowest = filled & filled.wrapping_neg();
                 filled ^= lowest;
-                let Some(mut thing) = row.take(lowest) else { continue };
-                if keep(&mut thing) {
+                if let Some(mut thing) = row.take(lowest)
+                    && keep(&mut thing)
+                {
                     drop(self.put(thing));
                 }
             }

@@ -1,5 +1,7 @@
 //! What whole-program tests can't force: an order of events between the kernel, the runtime and hyper.
 
+mod http1;
+
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -47,9 +49,8 @@ fn origin(upstream: SocketAddr) -> Origin {
     );
     let settings = parse_str(&text, "f".as_ref(), &Environment::closed([])).unwrap();
     let cluster = settings.cluster(None).unwrap();
-    let endpoint = &cluster.endpoints[0];
-    Origin::new(&endpoint.base_url, &endpoint.api_key, endpoint.auth, &Egress::new(Arc::new(Tcp), cluster))
-        .unwrap()
+    let (endpoint, egress) = (&cluster.endpoints[0], Egress::new(Arc::new(Tcp), cluster));
+    Origin::new(&endpoint.base_url, &endpoint.api_key, endpoint.auth, &egress).unwrap()
 }
 
 async fn http2(stream: Stream, gate: Arc<dyn Admission>) -> Arc<Http2> {
@@ -58,7 +59,6 @@ async fn http2(stream: Stream, gate: Arc<dyn Admission>) -> Arc<Http2> {
 }
 
 static TARGET: LazyLock<PathAndQuery> = LazyLock::new(|| PathAndQuery::from_static("/v1/messages"));
-
 static HEADERS: LazyLock<HeaderMap> = LazyLock::new(HeaderMap::new);
 
 fn question() -> Draft<'static> {
@@ -95,8 +95,6 @@ fn is_established(near: SocketAddr, far: SocketAddr) -> bool {
     table.lines().any(|line| line.split_whitespace().skip(1).take(3).eq(wanted.iter().map(String::as_str)))
 }
 
-/// The runtime here has one thread, which hears of the network only when it has nothing else to do. So what the
-/// other thread does while this one waits for it is in the kernel, and neither the runtime nor hyper knows of it.
 #[test]
 fn a_key_goes_to_the_origin_that_the_connection_is_of() {
     for port in [1, 2] {
@@ -115,6 +113,8 @@ fn a_key_goes_to_the_origin_that_the_connection_is_of() {
     }
 }
 
+/// The runtime here has one thread, which hears of the network only when it has nothing else to do. So what the
+/// other thread does while this one waits for it is in the kernel, and the runtime does not know of it.
 #[tokio::test]
 async fn a_kept_connection_that_was_closed_unheard_gets_no_byte_of_a_request() {
     for how in [Close::Fin, Close::Reset, Close::TimeoutAnswer] {

@@ -147,3 +147,36 @@ async fn an_upstream_may_be_named_by_its_address_and_the_certificate_must_name_i
     let a = qcc.endpoint("a");
     assert!(a["last_error"].as_str().unwrap().contains("not valid for name \"other.example\""), "{a:#}");
 }
+
+/// The keys of a connection change now and then (RFC 8446 §4.6.3), which its other end hears of like of an answer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_tls_says_for_itself_after_an_answer_does_not_end_the_connection() {
+    const ROUNDS: usize = 20;
+    let served = Arc::<Mutex<std::collections::HashSet<usize>>>::default();
+    let seen = served.clone();
+    let upstream = tls::TlsServer::start(&["http/1.1"], move |mut stream, number| {
+        let seen = seen.clone();
+        async move {
+            let mut request = Vec::new();
+            while stream.read_buf(&mut request).await.is_ok_and(|length| length > 0) {
+                if !request.ends_with(b"\r\n\r\n") {
+                    continue;
+                }
+                request.clear();
+                seen.lock().unwrap().insert(number);
+                let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 11\r\n\r\n{\"data\":[]}";
+                let session = stream.get_mut().1;
+                std::io::Write::write_all(&mut session.writer(), answer).unwrap();
+                session.refresh_traffic_keys().unwrap();
+                stream.flush().await.unwrap();
+            }
+        }
+    });
+    let (_qcc, client) =
+        trusting(Cluster::new("work").endpoint(Endpoint::at("a", &upstream.url()).per_request()));
+    for _ in 0..ROUNDS {
+        assert_eq!(exchange(client.get("/v1/models")).await.expect_from("a").text(), "{\"data\":[]}");
+    }
+    // Beside the one of the first request there may be those that were opened ahead of need.
+    assert!(served.lock().unwrap().len() <= 5, "{served:?}");
+}

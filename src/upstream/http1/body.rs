@@ -12,8 +12,10 @@ use super::super::pool::Pool;
 use super::Exchange;
 use crate::chunked::{Chunks, Progress};
 
-/// The most bytes that may stand between two bytes of a chunked body, or after the last one: as many as hyper takes.
+/// The most bytes of sizes, extensions and trailers beyond [`BESIDE_BYTES_A_BYTE`]: as many as hyper takes.
 const BESIDE_BYTES_MAX: usize = 16 * 1024;
+/// How many of them may come with each byte of the body, however long it is: a chunk of one byte has 5.
+const BESIDE_BYTES_A_BYTE: usize = 16;
 
 /// How the end of a body is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +26,7 @@ pub(super) enum Framing {
     Chunked {
         /// Where in the chunks it is.
         chunks: Chunks,
-        /// What has come since the last byte of the body: sizes, extensions, trailers.
+        /// How much more has come of sizes, extensions and trailers than the body accounts for.
         beside_bytes: usize,
     },
     /// By the end of the connection.
@@ -43,7 +45,8 @@ impl Framing {
             Self::Chunked { chunks, beside_bytes } => {
                 let mut data = Vec::with_capacity(bytes.len());
                 let (taken, progress) = chunks.read(bytes, |piece| data.extend_from_slice(piece));
-                *beside_bytes = if data.is_empty() { *beside_bytes + taken } else { 0 };
+                *beside_bytes += taken - data.len();
+                *beside_bytes = beside_bytes.saturating_sub(data.len() * BESIDE_BYTES_A_BYTE);
                 match progress {
                     Progress::More if *beside_bytes > BESIDE_BYTES_MAX => Err(malformed()),
                     // What came before is the client's; the next look finds what is malformed again.
@@ -206,6 +209,14 @@ mod tests {
         let (data, taken) = framing.take(bytes).unwrap();
         assert_eq!((&data[..], taken), (&b"ab"[..], 7));
         assert!(framing.take(&bytes[taken..]).is_err());
+    }
+
+    #[test]
+    fn a_body_of_single_bytes_goes_on_for_as_long_as_it_likes_and_extensions_do_not() {
+        let mut framing = CHUNKED;
+        assert!((0..50_000).all(|_| framing.take(b"1\r\na\r\n").is_ok()));
+        let padded = format!("1;{}\r\na\r\n", "x".repeat(1000));
+        assert!((0..20).any(|_| framing.take(padded.as_bytes()).is_err()));
     }
 
     #[test]

@@ -21,6 +21,7 @@ use hyper::{Method, Response, StatusCode};
 use memchr::memchr;
 use qcc_fsm::Stamp;
 use tokio::io::{AsyncRead, ReadBuf};
+use tokio::task::unconstrained;
 
 use super::Pending;
 use super::age;
@@ -93,13 +94,14 @@ impl Http1 {
         let method = draft.method;
         let outgoing = Outgoing::new(&pool.head, draft);
         let mut exchange = Exchange::new(self, outgoing);
-        let mut is_begun = false;
-        let answered = poll_fn(|cx| {
-            if !std::mem::replace(&mut is_begun, true) {
+        // Unconstrained: a task that has used up its turns would have the first write wait, and over TLS what waits is
+        // not looked at again. An answer's head is short enough to be read at one turn.
+        let answered = unconstrained(poll_fn(|cx| {
+            if !exchange.outgoing.has_begun() {
                 exchange.connection.check(stamp, history)?;
             }
             exchange.poll_head(cx, method).map_err(lost)
-        });
+        }));
         let AnswerHead { status, headers, framing, idle_max } = *answered.await?;
         // To be passed on it would have to be asked for: what follows it is no HTTP.
         if status == StatusCode::SWITCHING_PROTOCOLS {

@@ -46,6 +46,14 @@ impl Outgoing {
         Self::Writing(Cursor::new(whole).chain(ReplayBody::default()))
     }
 
+    /// Whether any of it may have been written.
+    pub(super) fn has_begun(&self) -> bool {
+        match self {
+            Self::Writing(bytes) => bytes.first_ref().position() > 0,
+            Self::Flushing | Self::Done | Self::Refused(_) => true,
+        }
+    }
+
     /// Whether all of it was written.
     pub(super) fn is_done(&self) -> bool {
         matches!(self, Self::Done)
