@@ -253,7 +253,7 @@ fn answers() -> impl Strategy<Value = Vec<Answer>> {
 
 /// The length of a request to `origin`.
 fn request_bytes(origin: &Origin) -> usize {
-    origin.connections.pool.head.bytes(&question()).len() + b"question".len()
+    origin.connections.pool.head.bytes(&question(), 0).as_ref().len() + b"question".len()
 }
 
 proptest! {
