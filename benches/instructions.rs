@@ -83,6 +83,7 @@ const CASES: &[Case] = &[
     of_events("watch: an event that is cut", |runs| watching(runs, CUT_BYTES)),
     exchange("exchange: 1 KB of JSON", |runs| exchanging(runs, Answer::whole())),
     exchange("exchange: 1 KB of JSON, bytes copied", |runs| copying(runs, &Answer::whole())),
+    exchange("exchange: 1 KB of JSON, few headers", exchanging_barely),
     exchange("exchange: a stream of 50 events", |runs| exchanging(runs, Answer::stream())),
     exchange("exchange: a stream of 50 events, bytes copied", |runs| copying(runs, &Answer::stream())),
     exchange("exchange: refused, then served elsewhere", failing_over),
@@ -215,6 +216,12 @@ fn watching(runs: usize, chunk_bytes: usize) {
 
 fn exchanging(runs: usize, answer: Answer) {
     let (mut client, _cluster) = Client::of_proxy(runtime_out_of_time(), vec![answer]);
+    each(runs, || client.exchange());
+}
+
+fn exchanging_barely(runs: usize) {
+    let (client, _cluster) = Client::of_proxy(runtime_out_of_time(), vec![Answer::bare()]);
+    let mut client = client.with_few_headers();
     each(runs, || client.exchange());
 }
 

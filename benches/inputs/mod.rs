@@ -94,6 +94,23 @@ pub fn claude_code_headers() -> HeaderMap {
     ])
 }
 
+/// The headers of a request of a load generator's, but for the length of its body.
+pub fn few_headers() -> HeaderMap {
+    headers(&[
+        ("host", "127.0.0.1:7860"),
+        ("x-api-key", "client-token"),
+        ("anthropic-version", "2023-06-01"),
+        ("user-agent", "claude-cli/2.0.14 (external, cli)"),
+        ("accept", "application/json"),
+        ("content-type", "application/json"),
+    ])
+}
+
+/// The headers of a success that says no more than it must.
+pub fn bare_headers() -> HeaderMap {
+    headers(&[("content-type", "application/json"), ("content-length", "1024")])
+}
+
 /// The headers of a success of Anthropic's.
 pub fn success_headers() -> HeaderMap {
     headers(&[

@@ -18,7 +18,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, copy_bidirectional, d
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 
-use crate::inputs::{claude_code_headers, small_body, small_body_of_stream};
+use crate::inputs::{claude_code_headers, few_headers, small_body, small_body_of_stream};
 
 mod upstream;
 
@@ -74,9 +74,15 @@ impl Client {
     }
 
     fn new(runtime: Runtime, connection: DuplexStream, answer: &Answer) -> Self {
-        let request = request(if answer.is_stream() { small_body_of_stream() } else { small_body() });
+        let body = if answer.is_stream() { small_body_of_stream() } else { small_body() };
+        let request = request(&claude_code_headers(), &body);
         let answer_end = answer.end.to_vec();
         Self { runtime, connection, request, answer_end, answer: Vec::with_capacity(UNREAD_BYTES_MAX) }
+    }
+
+    /// Asks with a few headers, and not with those of Claude Code, for what is no stream.
+    pub fn with_few_headers(self) -> Self {
+        Self { request: request(&few_headers(), &small_body()), ..self }
     }
 
     /// Asks, and reads the answer to its end.
@@ -118,11 +124,11 @@ fn cluster_over(answers: Vec<Answer>) -> Arc<Cluster> {
         .expect("set up")
 }
 
-fn request(body: Vec<u8>) -> Vec<u8> {
-    let headers = text_of(&claude_code_headers());
+fn request(headers: &HeaderMap, body: &[u8]) -> Vec<u8> {
+    let headers = text_of(headers);
     let head =
         format!("POST /v1/messages?beta=true HTTP/1.1\r\n{headers}content-length: {}\r\n\r\n", body.len());
-    [head.as_bytes(), &body].concat()
+    [head.as_bytes(), body].concat()
 }
 
 /// Headers as they are written in HTTP/1.1.

@@ -13,7 +13,7 @@ use qcc::upstream::{Connecting, Network, Pending, Socket, Transport, Unconnected
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::text_of;
-use crate::inputs::{answer_body, error_body, events, success_headers};
+use crate::inputs::{answer_body, bare_headers, error_body, events, success_headers};
 
 /// What an upstream answers, whatever it is asked.
 #[derive(Clone)]
@@ -27,12 +27,17 @@ pub struct Answer {
 impl Answer {
     /// 1 KB of JSON, in one piece.
     pub fn whole() -> Self {
-        Self::of_length(StatusCode::OK, answer_body())
+        Self::of_length(StatusCode::OK, success_headers(), answer_body())
+    }
+
+    /// The same with two headers.
+    pub fn bare() -> Self {
+        Self::of_length(StatusCode::OK, bare_headers(), answer_body())
     }
 
     /// A key that is refused.
     pub fn refusal() -> Self {
-        Self::of_length(StatusCode::UNAUTHORIZED, error_body())
+        Self::of_length(StatusCode::UNAUTHORIZED, success_headers(), error_body())
     }
 
     /// A stream of 50 events, each in a piece of its own.
@@ -54,8 +59,7 @@ impl Answer {
         self.pieces.len() > 1
     }
 
-    fn of_length(status: StatusCode, body: Vec<u8>) -> Self {
-        let mut headers = success_headers();
+    fn of_length(status: StatusCode, mut headers: HeaderMap, body: Vec<u8>) -> Self {
         headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
         let whole = [&head(status, &headers)[..], &body].concat();
         Self { pieces: [Bytes::from(whole)].into(), end: body.into() }
