@@ -1,6 +1,8 @@
 //! A chunked body as it comes (RFC 9112 §7.1), from a client or from an upstream. It is no more lenient than hyper's
 //! decoder: what both take ends at the same byte.
 
+use crate::text::is_control;
+
 /// Where in a chunked body the next byte is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the places are those of the grammar")]
@@ -97,9 +99,4 @@ impl Chunks {
             ) => None,
         }
     }
-}
-
-/// A control character that no line of a message may hold (RFC 9110 §5.5).
-pub const fn is_control(byte: u8) -> bool {
-    byte.is_ascii_control() && byte != b'\t'
 }

@@ -1,4 +1,4 @@
-//! Text from outside, made safe to print.
+//! Text from outside: made safe to print, and what both sides of the proxy read in it alike.
 
 /// The longest text that is kept, in characters.
 const CHARS_MAX: usize = 200;
@@ -26,6 +26,22 @@ pub fn is_obeyed_or_unseen(c: char) -> bool {
             | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}'
             | '\u{fff0}'..='\u{fffb}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}'
             | '\u{e0000}'..='\u{e0fff}')
+}
+
+/// A control character that no line of a message may hold (RFC 9110 §5.5).
+pub const fn is_control(byte: u8) -> bool {
+    byte.is_ascii_control() && byte != b'\t'
+}
+
+/// The length that a `Content-Length` says (RFC 9110 §8.6): digits and nothing else, so no sign and no list, and no
+/// more than fits a signed count.
+pub fn content_length(digits: &[u8]) -> Option<u64> {
+    let push = |length: u64, &digit: &u8| {
+        let digit = digit.is_ascii_digit().then(|| u64::from(digit - b'0'))?;
+        length.checked_mul(10)?.checked_add(digit)
+    };
+    let length = if digits.is_empty() { None } else { digits.iter().try_fold(0, push) };
+    length.filter(|&length| length <= i64::MAX.cast_unsigned())
 }
 
 #[cfg(test)]

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 
 /// From left to right: a room may use those before it. Rooms of one rank may not use each other.
 const RANKS: &[&[&str]] = &[
-    &["chunked", "clock", "process", "text"],
+    &["clock", "process", "text"],
+    &["chunked"],
     &["config"],
     &["upstream"],
     &["cluster"],

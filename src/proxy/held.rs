@@ -14,8 +14,8 @@ use hyper::{Response, StatusCode};
 use memchr::memmem;
 use tokio::time::timeout;
 
-use super::chunks::Chunks;
 use super::outgoing::OutgoingBody;
+use super::prefix::Prefix;
 use super::relay::{Relay, Watched};
 use crate::cluster::Endpoint;
 use crate::exchange::{Beginning, DocumentWatch, ErrorText, INSPECTED_BYTES_MAX};
@@ -36,7 +36,7 @@ pub struct Held {
 /// A body of which only the beginning has been read.
 pub(super) struct Begun {
     /// What has been.
-    pub prefix: Chunks,
+    pub prefix: Prefix,
     pub rest: Option<AnswerBody>,
     /// Whether the body broke off in what was read of it: what there is must not look whole.
     pub is_cut: bool,
@@ -52,7 +52,7 @@ impl Held {
         let mut held = Self {
             is_event_stream: is_event_stream(&parts.headers),
             parts,
-            body: Begun { prefix: Chunks::default(), rest: Some(body), is_cut: false, document: None },
+            body: Begun { prefix: Prefix::default(), rest: Some(body), is_cut: false, document: None },
             prefix_bytes: 0,
             ends_by_close,
             endpoint: endpoint.name_shown().clone(),

@@ -14,8 +14,8 @@ use bytes::Bytes;
 use hyper::body::Body;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::chunks::Chunks;
 use super::held::Begun;
+use super::prefix::Prefix;
 use crate::clock::Stopwatch;
 use crate::cluster::Attempt;
 use crate::exchange::{
@@ -74,7 +74,7 @@ impl Watched {
 
 /// The body.
 pub struct Relay {
-    prefix: Chunks,
+    prefix: Prefix,
     rest: Option<AnswerBody>,
     /// None once the verdict is final, or for an answer whose head was already judged.
     watched: Option<Watched>,

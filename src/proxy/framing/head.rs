@@ -2,6 +2,7 @@
 
 use super::text::{TCHARS, text_length};
 use super::{FIELDS_MAX, HEAD_BYTES_MAX, Refusal};
+use crate::text::content_length;
 
 /// How a request's body is delimited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,7 +101,7 @@ impl Head {
             self.has_host = true;
         } else if name.eq_ignore_ascii_case(b"content-length") {
             self.framing = match self.framing {
-                None => Some(Framing::Length(read_length(value.trim_ascii())?)),
+                None => Some(Framing::Length(content_length(value.trim_ascii()).ok_or(Refusal::Length)?)),
                 Some(Framing::Length(_)) => return Err(Refusal::Length),
                 Some(Framing::Chunked) => return Err(Refusal::BothFramings),
             };
@@ -139,14 +140,4 @@ fn read_request_line(line: &[u8]) -> Result<Version, Refusal> {
         b"HTTP/1.0" => Ok(Version::Http10),
         _ => Err(Refusal::RequestLine),
     }
-}
-
-/// Digits and nothing else: no sign, no list, no more than fits a signed count.
-fn read_length(value: &[u8]) -> Result<u64, Refusal> {
-    let push = |length: u64, &digit: &u8| {
-        let digit = digit.is_ascii_digit().then(|| u64::from(digit - b'0'))?;
-        length.checked_mul(10)?.checked_add(digit)
-    };
-    let length = if value.is_empty() { None } else { value.iter().try_fold(0, push) };
-    length.filter(|&length| length <= i64::MAX.cast_unsigned()).ok_or(Refusal::Length)
 }

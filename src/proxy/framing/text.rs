@@ -1,7 +1,7 @@
 //! What lines are made of.
 
-use crate::chunked::is_control;
 use crate::proxy::charset::Charset;
+use crate::text::is_control;
 
 /// RFC 9110 §5.6.2: what names and methods are made of.
 pub static TCHARS: Charset = Charset::alphanumeric_and(b"!#$%&'*+-.^_`|~");

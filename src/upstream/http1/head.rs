@@ -14,6 +14,7 @@ use hyper::{Method, StatusCode};
 use super::super::age;
 use super::body::Framing;
 use crate::chunked::Chunks;
+use crate::text::content_length;
 
 /// The most header lines of an answer.
 const FIELDS_MAX: usize = 100;
@@ -112,10 +113,9 @@ impl Said {
     fn note(&mut self, name: &HeaderName, value: &HeaderValue) {
         let parts = || value.as_bytes().split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
         if name == CONTENT_LENGTH {
-            for number in parts().map(number) {
-                self.is_no_length |=
-                    number.is_none() || self.length.is_some_and(|length| Some(length) != number);
-                self.length = number;
+            for length in parts().map(content_length) {
+                self.is_no_length |= length.is_none() || (self.lengths > 0 && self.length != length);
+                self.length = length;
                 self.lengths += 1;
             }
         } else if name == TRANSFER_ENCODING {
@@ -165,16 +165,6 @@ fn settle_length(headers: &mut HeaderMap, framing: &Framing) {
             drop(headers.remove(CONTENT_LENGTH));
         }
     }
-}
-
-/// Digits and nothing else, no more than fits a signed count.
-fn number(digits: &[u8]) -> Option<u64> {
-    let push = |number: u64, &digit: &u8| {
-        let digit = digit.is_ascii_digit().then(|| u64::from(digit - b'0'))?;
-        number.checked_mul(10)?.checked_add(digit)
-    };
-    let number = if digits.is_empty() { None } else { digits.iter().try_fold(0, push) };
-    number.filter(|&number| number <= i64::MAX.cast_unsigned())
 }
 
 fn malformed(what: impl Into<String>) -> io::Error {

@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::task::coop;
 
-use super::super::connect::{Pending, Transport};
+use super::super::connect::{Pending, Stream, Transport};
 use super::super::http1::Http1;
 use super::*;
 

@@ -1,17 +1,17 @@
-//! What came of a body and is to go on.
+//! What came of an answer's body before it went on.
 
 use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-/// Chunks in the order in which they came. The first one, which mostly is the only one, takes no memory of its own.
+/// Prefix in the order in which they came. The first one, which mostly is the only one, takes no memory of its own.
 #[derive(Default)]
-pub struct Chunks {
+pub struct Prefix {
     first: Option<Bytes>,
     more: VecDeque<Bytes>,
 }
 
-impl Chunks {
+impl Prefix {
     /// Puts one behind the others.
     pub fn push(&mut self, chunk: Bytes) {
         match self.is_empty() {
@@ -45,7 +45,7 @@ mod tests {
         fn chunks_come_out_in_the_order_in_which_they_went_in(
             steps in proptest::collection::vec(proptest::bool::ANY, 0..40)
         ) {
-            let (mut chunks, mut naive) = (Chunks::default(), VecDeque::new());
+            let (mut chunks, mut naive) = (Prefix::default(), VecDeque::new());
             for (number, is_push) in steps.into_iter().enumerate() {
                 if is_push {
                     let chunk = Bytes::from(vec![number as u8]);
