@@ -1,12 +1,67 @@
 //! A chunked body as it comes (RFC 9112 §7.1), from a client or from an upstream. It is no more lenient than hyper's
 //! decoder: what both take ends at the same byte.
 
+use std::{fmt, io};
+
 use crate::text::is_control;
+
+/// The most bytes of sizes, extensions and trailers beyond [`BESIDE_BYTES_A_BYTE`]: as many as hyper takes.
+const BESIDE_BYTES_MAX: usize = 16 * 1024;
+/// How many of them may come with each byte of the body, however long it is: a chunk of one byte has 5.
+const BESIDE_BYTES_A_BYTE: usize = 16;
+
+/// A chunked body of which not all has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ChunkedBody {
+    chunks: Chunks,
+    /// How much more has come of sizes, extensions and trailers than the body accounts for.
+    beside_bytes: usize,
+}
+
+/// The chunks are none, or carry next to nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Malformed;
+
+impl fmt::Display for Malformed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the chunks of the body are malformed")
+    }
+}
+
+impl From<Malformed> for io::Error {
+    fn from(malformed: Malformed) -> Self {
+        Self::new(io::ErrorKind::InvalidData, malformed.to_string())
+    }
+}
+
+impl ChunkedBody {
+    /// Adds what these bytes carry of the body to `data`, and gives how many of them are its.
+    ///
+    /// # Errors
+    /// When they are malformed, once what came before that was given.
+    pub fn take(&mut self, bytes: &[u8], data: &mut Vec<u8>) -> Result<usize, Malformed> {
+        let before = data.len();
+        let (taken, progress) = self.chunks.read(bytes, |piece| data.extend_from_slice(piece));
+        let data_bytes = data.len() - before;
+        self.beside_bytes += taken - data_bytes;
+        self.beside_bytes = self.beside_bytes.saturating_sub(data_bytes * BESIDE_BYTES_A_BYTE);
+        match progress {
+            Progress::More if self.beside_bytes > BESIDE_BYTES_MAX => Err(Malformed),
+            // The next look finds what is malformed again.
+            Progress::Malformed if data_bytes == 0 => Err(Malformed),
+            Progress::More | Progress::End | Progress::Malformed => Ok(taken),
+        }
+    }
+
+    /// Whether all of it has come.
+    pub fn is_over(&self) -> bool {
+        self.chunks == Chunks::End
+    }
+}
 
 /// Where in a chunked body the next byte is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the places are those of the grammar")]
-pub enum Chunks {
+enum Chunks {
     /// The first digit of a size.
     #[default]
     Start,
@@ -30,7 +85,7 @@ pub enum Chunks {
 
 /// What the bytes so far have come to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Progress {
+enum Progress {
     /// More of the body is to come.
     More,
     /// The body is over.
@@ -42,7 +97,7 @@ pub enum Progress {
 impl Chunks {
     /// How many of these bytes belong to the body, and whether it ended or broke after them. Hands what they carry to
     /// `each`, piece by piece.
-    pub fn read(&mut self, bytes: &[u8], mut each: impl FnMut(&[u8])) -> (usize, Progress) {
+    fn read(&mut self, bytes: &[u8], mut each: impl FnMut(&[u8])) -> (usize, Progress) {
         let mut taken = 0;
         while let Some(&byte) = bytes.get(taken) {
             if let Self::Data { left } = self {

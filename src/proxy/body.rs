@@ -1,17 +1,19 @@
 //! A client's body, read to its end within limits of size, memory and time.
 
-use std::pin::pin;
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::BodyExt;
 use hyper::body::Body;
 use tokio::time::Instant;
 
+use super::alarm::Alarm;
 use super::answers::OwnAnswer;
 use super::bodies::{BodyRoom, NoRoom, Share};
-use super::patience::by;
 use crate::config::ClusterSettings;
 use crate::upstream::ReplayBody;
 
@@ -23,46 +25,107 @@ const STEP_BYTES: u64 = 64 * 1024;
 /// When to come back, where there was no memory: bodies go as soon as an answer begins.
 const COME_BACK_AFTER: Duration = Duration::from_secs(1);
 
-/// Reads a body. Trailers are dropped: no upstream of these protocols reads any.
+/// Where a body comes from.
+pub trait Source {
+    /// How long it is, where that is known before it comes.
+    fn declared_bytes(&self) -> Option<u64>;
+
+    /// Whether all of it was read.
+    fn is_over(&self) -> bool;
+
+    /// All of it, where it has come with its head and need not be put together.
+    fn take_whole(&mut self) -> Option<Bytes>;
+
+    /// Adds what comes next to `data`. Asks for the body, where it is held back until then.
+    ///
+    /// # Errors
+    /// When it is malformed, or ends before its end.
+    fn poll_more(&mut self, cx: &mut Context<'_>, data: &mut Vec<u8>) -> Poll<io::Result<()>>;
+}
+
+/// A body over HTTP/2. Its trailers are dropped: no upstream of these protocols reads any.
+pub struct Frames<B> {
+    body: B,
+    is_over: bool,
+}
+
+impl<B: Body> Frames<B> {
+    /// Of a body of which nothing was read.
+    pub fn of(body: B) -> Self {
+        Self { is_over: body.is_end_stream(), body }
+    }
+}
+
+impl<B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Unpin> Source
+    for Frames<B>
+{
+    fn declared_bytes(&self) -> Option<u64> {
+        self.body.size_hint().exact()
+    }
+
+    fn is_over(&self) -> bool {
+        self.is_over
+    }
+
+    fn take_whole(&mut self) -> Option<Bytes> {
+        None
+    }
+
+    fn poll_more(&mut self, cx: &mut Context<'_>, data: &mut Vec<u8>) -> Poll<io::Result<()>> {
+        match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+            Some(frame) => {
+                let frame = frame.map_err(io::Error::other)?;
+                data.extend_from_slice(frame.data_ref().map_or(&[], |data| data));
+                self.is_over = self.body.is_end_stream();
+            }
+            None => self.is_over = true,
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Reads a body. `alarm` rings where it does not come in time.
 ///
 /// # Errors
 /// The answer to one that is too large, for which there is no memory, that is malformed or comes too slowly.
-pub async fn read_body<B>(
-    mut body: B,
+pub async fn read_body(
+    mut body: impl Source,
     room: &Arc<BodyRoom>,
     settings: &ClusterSettings,
-) -> Result<ReplayBody, OwnAnswer>
-where
-    B: Body<Data = Bytes> + Unpin,
-{
-    if body.is_end_stream() {
+    alarm: &mut Alarm,
+) -> Result<ReplayBody, OwnAnswer> {
+    if body.is_over() {
         return Ok(ReplayBody::default());
     }
-    let hint = body.size_hint();
-    if hint.lower() > settings.max_body_bytes {
+    let declared_bytes = body.declared_bytes();
+    let at_least_bytes = declared_bytes.unwrap_or_default();
+    if at_least_bytes > settings.max_body_bytes {
         return Err(OwnAnswer::body_too_large(settings.max_body_bytes));
     }
-    let mut reading =
-        Reading { share: Share::of(room), settings, pace: Pace::of(settings), bytes: Pieces::None };
+    let mut reading = Reading { share: Share::of(room), settings, pace: Pace::of(settings) };
     // Before a byte is asked for, and so before a 100 (Continue).
-    reading.make_room(hint.lower()).await?;
-    // One whose length is known tells that it is over before it is asked for more.
-    while !body.is_end_stream() {
-        let frame = by(|| reading.pace.next_by(), pin!(body.frame())).await;
-        let Some(frame) = frame.ok_or_else(OwnAnswer::body_timeout)? else { break };
-        let cut_off = |_| OwnAnswer::bad_request("qcc: the request's body is malformed or cut off");
-        if let Ok(data) = frame.map_err(cut_off)?.into_data() {
-            reading.take(data, hint.exact()).await?;
-        }
+    reading.make_room(at_least_bytes).await?;
+    if let Some(whole) = body.take_whole() {
+        return Ok(reading.share.hold(whole).into());
     }
-    Ok(reading.finish())
+    let mut bytes = Vec::with_capacity(usize::try_from(at_least_bytes).unwrap_or_default());
+    while !body.is_over() {
+        reading.more(&mut body, &mut bytes, alarm).await?;
+    }
+    if declared_bytes.is_none() {
+        bytes.shrink_to_fit();
+    }
+    reading.share.shrink_to(bytes.len() as u64);
+    Ok(match bytes.is_empty() {
+        true => ReplayBody::default(),
+        false => reading.share.hold(bytes).into(),
+    })
 }
 
 struct Reading<'a> {
     share: Share,
     settings: &'a ClusterSettings,
     pace: Pace,
-    bytes: Pieces,
 }
 
 impl Reading<'_> {
@@ -77,55 +140,32 @@ impl Reading<'_> {
         grown.map_err(|NoRoom| OwnAnswer::bodies_too_large(COME_BACK_AFTER))
     }
 
-    async fn take(&mut self, data: Bytes, declared_bytes: Option<u64>) -> Result<(), OwnAnswer> {
-        let limit_bytes = self.settings.max_body_bytes;
-        let size_bytes = self.pace.count(data.len() as u64);
+    /// Reads on, within the limits.
+    async fn more(
+        &mut self,
+        body: &mut impl Source,
+        bytes: &mut Vec<u8>,
+        alarm: &mut Alarm,
+    ) -> Result<(), OwnAnswer> {
+        // Asked for only once the body has to be waited for: most of it is there already.
+        let mut deadline = None;
+        let read = poll_fn(|cx| {
+            if let Poll::Ready(read) = body.poll_more(cx, bytes) {
+                return Poll::Ready(Some(read));
+            }
+            let deadline = *deadline.get_or_insert_with(|| self.pace.next_by(bytes.len() as u64));
+            alarm.poll(cx, deadline).map(|()| None)
+        });
+        let read = read.await.ok_or_else(OwnAnswer::body_timeout)?;
+        read.map_err(|_| OwnAnswer::bad_request("qcc: the request's body is malformed or cut off"))?;
+        let (size_bytes, limit_bytes) = (bytes.len() as u64, self.settings.max_body_bytes);
         if size_bytes > limit_bytes {
             return Err(OwnAnswer::body_too_large(limit_bytes));
         }
         if size_bytes > self.share.bytes() {
             self.make_room(size_bytes.next_multiple_of(STEP_BYTES).min(limit_bytes)).await?;
         }
-        self.bytes.push(data, declared_bytes);
         Ok(())
-    }
-
-    fn finish(mut self) -> ReplayBody {
-        self.share.shrink_to(self.pace.came_bytes);
-        match self.bytes {
-            Pieces::None => ReplayBody::default(),
-            Pieces::One(bytes) => self.share.hold(bytes).into(),
-            Pieces::Many(mut bytes) => {
-                bytes.shrink_to_fit();
-                self.share.hold(bytes).into()
-            }
-        }
-    }
-}
-
-/// A body as far as it came. One that comes at once is not copied; pieces are put together, since each of them
-/// would hold the whole of what it was read into.
-enum Pieces {
-    None,
-    One(Bytes),
-    Many(Vec<u8>),
-}
-
-impl Pieces {
-    fn push(&mut self, data: Bytes, declared_bytes: Option<u64>) {
-        match self {
-            _ if data.is_empty() => {}
-            Self::None => *self = Self::One(data),
-            Self::One(first) => {
-                let declared =
-                    declared_bytes.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or_default();
-                let mut bytes = Vec::with_capacity(declared.max(first.len() + data.len()));
-                bytes.extend_from_slice(first);
-                bytes.extend_from_slice(&data);
-                *self = Self::Many(bytes);
-            }
-            Self::Many(bytes) => bytes.extend_from_slice(&data),
-        }
     }
 }
 
@@ -134,23 +174,16 @@ struct Pace {
     /// When it was first waited for.
     since: Option<Instant>,
     pause: Duration,
-    came_bytes: u64,
 }
 
 impl Pace {
     fn of(settings: &ClusterSettings) -> Self {
-        Self { since: None, pause: settings.timeouts.client_header, came_bytes: 0 }
+        Self { since: None, pause: settings.timeouts.client_header }
     }
 
     #[allow(clippy::disallowed_methods, reason = "the edge: a limit on waiting")]
     fn now() -> Instant {
         Instant::now()
-    }
-
-    /// How many bytes there are with these.
-    fn count(&mut self, bytes: u64) -> u64 {
-        self.came_bytes += bytes;
-        self.came_bytes
     }
 
     /// The time since then was not the client's.
@@ -160,11 +193,11 @@ impl Pace {
         }
     }
 
-    /// When the next bytes must be there, which are waited for from now on.
-    fn next_by(&mut self) -> Instant {
+    /// When the next bytes after so many must be there, which are waited for from now on.
+    fn next_by(&mut self, came_bytes: u64) -> Instant {
         let now = Self::now();
         let since = *self.since.get_or_insert(now);
-        let in_all = Duration::from_millis(self.came_bytes.saturating_mul(1000) / BYTES_PER_SEC_MIN);
+        let in_all = Duration::from_millis(came_bytes.saturating_mul(1000) / BYTES_PER_SEC_MIN);
         (now + self.pause).min(since + self.pause + in_all)
     }
 }
@@ -173,8 +206,6 @@ impl Pace {
 mod tests {
     use std::collections::VecDeque;
     use std::convert::Infallible;
-    use std::pin::Pin;
-    use std::task::{Context, Poll, ready};
 
     use hyper::body::{Frame, SizeHint};
     use tokio::time::{Sleep, sleep};
@@ -233,7 +264,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     async fn read(body: Paced, room: &Arc<BodyRoom>, lines: &str) -> Result<ReplayBody, String> {
-        let read = read_body(body, room, &settings(lines)).await;
+        let read = read_body(Frames::of(body), room, &settings(lines), &mut Alarm::default()).await;
         read.map_err(|answer| {
             let response = answer.into_response("/v1/messages");
             format!("{} {}", response.status().as_u16(), response.headers()["x-qcc-error"].to_str().unwrap())

@@ -1,14 +1,13 @@
 //! One connection from a client, HTTP/1.1 or HTTP/2 by its first bytes.
 
 use std::convert::Infallible;
-use std::future::pending;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 
+use hyper::Request;
 use hyper::body::Incoming;
-use hyper::server::conn::{http1, http2};
-use hyper::service::{HttpService, service_fn};
-use hyper::{Request, Version};
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::sync::watch;
@@ -17,10 +16,9 @@ use tracing::debug;
 
 use super::Proxy;
 use super::cut::EndsAnswers;
-use super::framing::{Guarded, HEAD_BYTES_MAX};
 use super::handover::Streams;
+use super::http1::{self, HEAD_BYTES_MAX};
 use super::idle::{Activity, Lasting};
-use super::outgoing::OutgoingBody;
 use super::rewound::Rewound;
 use super::woken::{ReadWhenWoken, WhenWoken};
 
@@ -54,56 +52,16 @@ pub async fn serve_connection<S>(
         () = async { drop(stop.wait_for(|stop| *stop).await) } => return,
     };
     let Ok(Ok(begun)) = begun else { return };
-    let is_http2 = begun == HTTP2_PREFACE;
-    let stream = ReadWhenWoken::new(Rewound::new(begun, stream));
     let stopped = async move { drop(stop.wait_for(|stop| *stop).await) };
-    let ended = if is_http2 {
+    if begun == HTTP2_PREFACE {
+        let stream = ReadWhenWoken::new(Rewound::new(begun, stream));
         // Apart, since most connections are of the other kind, and smaller.
-        Box::pin(serve_http2(proxy, stream, stopped)).await
-    } else {
-        let connection = pin!(http1_connection(proxy, stream, ends_answers));
-        until_over(connection, stopped, http1::Connection::graceful_shutdown, pending()).await
-    };
-    if let Some(Err(error)) = ended {
-        debug!(%error, "a client's connection ended early");
-    }
-}
-
-fn http1_connection<S>(
-    proxy: Arc<Proxy>,
-    stream: S,
-    ends_answers: EndsAnswers,
-) -> http1::Connection<
-    TokioIo<Guarded<S>>,
-    impl HttpService<Incoming, ResBody = OutgoingBody, Error = Infallible, Future: Send>,
->
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
-    let header_timeout = proxy.cluster.settings().timeouts.client_header;
-    let guarded = Guarded::new(stream);
-    let refusals = guarded.refusals();
-    let service = service_fn(move |request: Request<Incoming>| {
-        if request.version() == Version::HTTP_10 {
-            ends_answers.note();
+        if let Some(Err(error)) = Box::pin(serve_http2(proxy, stream, stopped)).await {
+            debug!(%error, "a client's connection ended early");
         }
-        let (proxy, refused) = (proxy.clone(), refusals.answer_to(&request));
-        // On the heap until the answer begins: hyper keeps the room for it as long as the connection.
-        Box::pin(async move {
-            Ok::<_, Infallible>(match refused {
-                Some(answer) => answer.into_response(request.uri().path()),
-                None => proxy.handle(request).await,
-            })
-        })
-    });
-    http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(header_timeout)
-        .max_buf_size(HEAD_BYTES_MAX)
-        // To write one piece costs the kernel less than to write a head and a body apart, and less than the copy costs.
-        .writev(false)
-        .auto_date_header(false)
-        .serve_connection(TokioIo::new(guarded), service)
+    } else {
+        http1::serve(proxy, begun, ReadWhenWoken::new(stream), ends_answers, stopped).await;
+    }
 }
 
 async fn serve_http2<S>(

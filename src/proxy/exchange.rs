@@ -170,7 +170,7 @@ async fn send_on(
     let Incomer { head, target, .. } = incomer;
     let endpoint = attempt.endpoint();
     let body = incomer.body_for(&endpoint.settings);
-    let draft = Draft { method: &head.method, target, headers: &head.headers, body };
+    let draft = Draft { method: head.method(), target, headers: head.headers(), body };
     // Pinned where it stands: it is large to be moved.
     match timeout(patience, pin!(connection.send(draft, attempt.stamp()))).await {
         Ok(sent) => sent.map_err(Some),

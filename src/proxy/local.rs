@@ -1,6 +1,5 @@
 //! What is answered here and never forwarded.
 
-use hyper::body::Body;
 use hyper::http::header::{ALLOW, CONNECTION, CONTENT_LENGTH, HeaderValue, UPGRADE};
 use hyper::{Method, Request, Response, StatusCode};
 
@@ -14,7 +13,7 @@ use crate::exchange::Call;
 /// `HEAD /` and `HEAD /api/hello` are what Claude Code sends at its start, on the connection that its
 /// first request reuses, if the answer says how long it is. Codex asks for a WebSocket first, and asks
 /// again and again unless it is told at once that there is none.
-pub fn open_answer<B>(request: &Request<B>, cluster: &Cluster) -> Option<Response<OutgoingBody>> {
+pub fn open_answer(request: &Request<()>, cluster: &Cluster) -> Option<Response<OutgoingBody>> {
     match (request.method(), request.uri().path()) {
         (&Method::HEAD, "/" | "/api/hello") => Some(nothing()),
         (&Method::GET | &Method::HEAD, "/livez") => Some(text(StatusCode::OK, "alive\n")),
@@ -27,7 +26,7 @@ pub fn open_answer<B>(request: &Request<B>, cluster: &Cluster) -> Option<Respons
 }
 
 /// The answer to any other request that is none for an upstream; none for one that is.
-pub fn answer<B>(request: &Request<B>, forwards_left: Option<u64>) -> Option<Response<OutgoingBody>> {
+pub fn answer(request: &Request<()>, forwards_left: Option<u64>) -> Option<Response<OutgoingBody>> {
     let path = request.uri().path();
     // RFC 9110 §7.6.2: whoever may not forward it is the one it asks.
     if path == "*" || forwards_left == Some(0) {
@@ -36,10 +35,10 @@ pub fn answer<B>(request: &Request<B>, forwards_left: Option<u64>) -> Option<Res
     Call::of_path(path).is_none().then(|| OwnAnswer::not_found().into_response(path))
 }
 
-/// An answer to a request whose body, if it has one, is not read. hyper closes its connection then, and of HTTP/1.1
+/// An answer to a request whose body, if it has one, is not read. Its connection is closed then, and of HTTP/1.1
 /// the client is to know (RFC 9112 §9.6): it would send its next request there.
-pub fn unread<B: Body>(request: &Request<B>, mut answer: Response<OutgoingBody>) -> Response<OutgoingBody> {
-    if !request.body().is_end_stream() {
+pub fn unread(has_body: bool, mut answer: Response<OutgoingBody>) -> Response<OutgoingBody> {
+    if has_body {
         answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     answer

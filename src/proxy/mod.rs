@@ -2,6 +2,7 @@
 //! as it came.
 
 mod accept;
+mod alarm;
 mod answers;
 mod attempts;
 mod beginning;
@@ -12,12 +13,12 @@ mod clients;
 mod connection;
 mod cut;
 mod exchange;
-mod framing;
 mod give_up;
 mod guard;
 mod handover;
 mod held;
 mod host;
+mod http1;
 mod idle;
 mod listen;
 mod local;
@@ -36,8 +37,8 @@ mod woken;
 pub use accept::{Acceptor, Place};
 pub use connection::serve_connection;
 pub use cut::EndsAnswers;
-pub use framing::{Follower, Stop};
 pub use host::check_look;
+pub use http1::{Framing, Head, Refusal};
 pub use listen::serve;
 pub use stalled::Taken;
 
@@ -48,7 +49,12 @@ use hyper::http::header::{HeaderValue, MAX_FORWARDS};
 use hyper::{Method, Request, Response};
 
 use crate::cluster::Cluster;
+use crate::config::ClusterSettings;
+use crate::upstream::ReplayBody;
+use alarm::Alarm;
+use answers::OwnAnswer;
 use bodies::BodyRoom;
+use body::{Frames, Source, read_body};
 use outgoing::OutgoingBody;
 
 /// A proxy in front of a cluster.
@@ -64,39 +70,62 @@ impl Proxy {
         Arc::new(Self { cluster, bodies: Arc::default(), refusals: clients::Refusals::default() })
     }
 
-    /// Answers one request.
+    /// Answers one request over HTTP/2.
     async fn handle(self: Arc<Self>, request: Request<Incoming>) -> Response<OutgoingBody> {
-        let is_head = request.method() == Method::HEAD;
-        let answer = self.answer(request).await;
-        if is_head { outgoing::without_text(answer) } else { answer }
+        let (parts, body) = request.into_parts();
+        let (mut head, body) = (Request::from_parts(parts, ()), Frames::of(body));
+        let settings = self.cluster.settings();
+        let answer = match self.admit(&mut head, !body.is_over(), &settings) {
+            Ok(client) => {
+                let body = read_body(body, &self.bodies, &settings, &mut Alarm::default()).await;
+                self.answer(&head, body, client, &settings).await
+            }
+            Err(answer) => answer,
+        };
+        if head.method() == Method::HEAD { outgoing::without_text(answer) } else { answer }
     }
 
-    async fn answer(self: Arc<Self>, mut request: Request<Incoming>) -> Response<OutgoingBody> {
-        let settings = self.cluster.settings();
-        let forwards_left = match guard::check(&request, &settings) {
-            Ok(left) => left,
-            Err(refusal) => return refusal.into_response(request.uri().path()),
-        };
-        if let Some(answer) = local::open_answer(&request, &self.cluster) {
-            return local::unread(&request, answer);
+    /// Lets a request in whose head is fine, and gives the name of the token that it came with. Counts down how often it
+    /// may be forwarded, where it says so.
+    ///
+    /// # Errors
+    /// The answer to a request that is refused, or answered here: its body is not read.
+    fn admit(
+        &self,
+        head: &mut Request<()>,
+        has_body: bool,
+        settings: &ClusterSettings,
+    ) -> Result<Option<Arc<str>>, Response<OutgoingBody>> {
+        let path = head.uri().path();
+        let forwards_left = guard::check(head, settings).map_err(|refusal| refusal.into_response(path))?;
+        let unread = |answer| local::unread(has_body, answer);
+        if let Some(answer) = local::open_answer(head, &self.cluster) {
+            return Err(unread(answer));
         }
-        let client = match clients::let_in(request.headers(), &settings, &self.cluster, &self.refusals) {
-            Ok(client) => client,
-            Err(refusal) => return local::unread(&request, refusal.into_response(request.uri().path())),
-        };
-        if let Some(answer) = local::answer(&request, forwards_left) {
-            return local::unread(&request, answer);
+        let client = clients::let_in(head.headers(), settings, &self.cluster, &self.refusals)
+            .map_err(|refusal| unread(refusal.into_response(path)))?;
+        if let Some(answer) = local::answer(head, forwards_left) {
+            return Err(unread(answer));
         }
         if let Some(left) = forwards_left {
-            request.headers_mut().insert(MAX_FORWARDS, HeaderValue::from(left.saturating_sub(1)));
+            head.headers_mut().insert(MAX_FORWARDS, HeaderValue::from(left.saturating_sub(1)));
         }
-        let (head, body) = request.into_parts();
-        let answer = match request::Incomer::read(&head, body, client.clone(), &self.bodies, &settings).await
-        {
-            Ok(incomer) => self.serve(&incomer, &settings).await,
-            Err(refusal) => refusal.into_response(head.uri.path()),
+        Ok(client)
+    }
+
+    /// Answers a request that was let in, once its body was read.
+    async fn answer(
+        self: &Arc<Self>,
+        head: &Request<()>,
+        body: Result<ReplayBody, OwnAnswer>,
+        client: Option<Arc<str>>,
+        settings: &ClusterSettings,
+    ) -> Response<OutgoingBody> {
+        let answer = match body.and_then(|body| request::Incomer::new(head, body, client.clone())) {
+            Ok(incomer) => self.serve(&incomer, settings).await,
+            Err(refusal) => refusal.into_response(head.uri().path()),
         };
-        clients::log_answer(client.as_deref(), head.uri.path(), &answer);
+        clients::log_answer(client.as_deref(), head.uri().path(), &answer);
         answer
     }
 }

@@ -30,8 +30,8 @@ impl OutgoingBody {
     }
 }
 
-/// The same answer to a HEAD request: as long as it would be, without the text (RFC 9110 §9.3.2). Of HTTP/1.1 hyper
-/// sees to it; over HTTP/2 it would send the text.
+/// The same answer to a HEAD request: as long as it would be, without the text (RFC 9110 §9.3.2), which hyper would send
+/// over HTTP/2.
 pub fn without_text(mut answer: Response<OutgoingBody>) -> Response<OutgoingBody> {
     if let OutgoingBody::Full(text @ Some(_)) = answer.body_mut() {
         let length = text.take().map_or(0, |text| text.len());
@@ -40,15 +40,30 @@ pub fn without_text(mut answer: Response<OutgoingBody>) -> Response<OutgoingBody
     answer
 }
 
+impl OutgoingBody {
+    /// How much of it could be sent at once.
+    pub fn bytes_at_hand(&self) -> usize {
+        match self {
+            Self::Full(text) => text.as_ref().map_or(0, Bytes::len),
+            Self::Relay(relay) => relay.bytes_at_hand(),
+        }
+    }
+
+    /// The next bytes of it.
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Aborted>>> {
+        match self {
+            Self::Full(text) => Poll::Ready(text.take().map(Ok)),
+            Self::Relay(relay) => relay.poll_next(cx),
+        }
+    }
+}
+
 impl Body for OutgoingBody {
     type Data = Bytes;
     type Error = Aborted;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
-        match self.get_mut() {
-            Self::Full(text) => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
-            Self::Relay(relay) => relay.poll_next(cx).map(|bytes| bytes.map(|bytes| bytes.map(Frame::data))),
-        }
+        self.get_mut().poll_next(cx).map(|bytes| bytes.map(|bytes| bytes.map(Frame::data)))
     }
 
     fn is_end_stream(&self) -> bool {

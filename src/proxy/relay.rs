@@ -12,8 +12,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::body::Body;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::Instant;
 
+use super::alarm::Alarm;
 use super::held::Begun;
 use super::prefix::Prefix;
 use crate::clock::Stopwatch;
@@ -110,6 +111,11 @@ impl Relay {
     /// Whether nothing more will come.
     pub fn is_at_end(&self) -> bool {
         self.prefix.is_empty() && self.rest.is_none() && self.abort == Abort::No
+    }
+
+    /// How much came before it went on.
+    pub fn bytes_at_hand(&self) -> usize {
+        self.prefix.iter().map(Bytes::len).sum()
     }
 
     /// The next bytes.
@@ -223,18 +229,17 @@ impl Relay {
     }
 }
 
-/// A limit on silence. It costs a look at the clock a chunk, and none where all is there at once; the timer is set
-/// anew only when it rings.
+/// A limit on silence.
 struct Idle {
     limit: Duration,
     /// When the last bytes came; none where all were there at once.
     last: Option<Instant>,
-    timer: Option<Pin<Box<Sleep>>>,
+    alarm: Alarm,
 }
 
 impl Idle {
     fn new(limit: Duration) -> Self {
-        Self { limit, last: None, timer: None }
+        Self { limit, last: None, alarm: Alarm::default() }
     }
 
     #[allow(clippy::disallowed_methods, reason = "the edge: a limit on silence")]
@@ -245,18 +250,6 @@ impl Idle {
     /// Ready when nothing came for the whole limit, or no content by the moment given.
     fn poll(&mut self, cx: &mut Context<'_>, content_by: Option<Instant>) -> Poll<()> {
         let last = self.last.unwrap_or_else(|| self.touch());
-        let deadline = content_by.unwrap_or(last + self.limit);
-        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
-        // Once content has come the limit may be a nearer one.
-        if timer.deadline() > deadline {
-            timer.as_mut().reset(deadline);
-        }
-        loop {
-            ready!(timer.as_mut().poll(cx));
-            if timer.deadline() >= deadline {
-                return Poll::Ready(());
-            }
-            timer.as_mut().reset(deadline);
-        }
+        self.alarm.poll(cx, content_by.unwrap_or(last + self.limit))
     }
 }

@@ -10,12 +10,7 @@ use hyper::body::{Body, Frame, SizeHint};
 
 use super::super::pool::Pool;
 use super::Exchange;
-use crate::chunked::{Chunks, Progress};
-
-/// The most bytes of sizes, extensions and trailers beyond [`BESIDE_BYTES_A_BYTE`]: as many as hyper takes.
-const BESIDE_BYTES_MAX: usize = 16 * 1024;
-/// How many of them may come with each byte of the body, however long it is: a chunk of one byte has 5.
-const BESIDE_BYTES_A_BYTE: usize = 16;
+use crate::chunked::ChunkedBody;
 
 /// How the end of a body is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,12 +18,7 @@ pub(super) enum Framing {
     /// So many bytes are left.
     Length(u64),
     /// By the last chunk.
-    Chunked {
-        /// Where in the chunks it is.
-        chunks: Chunks,
-        /// How much more has come of sizes, extensions and trailers than the body accounts for.
-        beside_bytes: usize,
-    },
+    Chunked(ChunkedBody),
     /// By the end of the connection.
     UntilClose,
 }
@@ -42,29 +32,22 @@ impl Framing {
                 *left -= length as u64;
                 Ok((Bytes::copy_from_slice(&bytes[..length]), length))
             }
-            Self::Chunked { chunks, beside_bytes } => {
+            Self::Chunked(chunks) => {
                 let mut data = Vec::with_capacity(bytes.len());
-                let (taken, progress) = chunks.read(bytes, |piece| data.extend_from_slice(piece));
-                *beside_bytes += taken - data.len();
-                *beside_bytes = beside_bytes.saturating_sub(data.len() * BESIDE_BYTES_A_BYTE);
-                match progress {
-                    Progress::More if *beside_bytes > BESIDE_BYTES_MAX => Err(malformed()),
-                    // What came before is the client's; the next look finds what is malformed again.
-                    Progress::Malformed if data.is_empty() => Err(malformed()),
-                    Progress::More | Progress::End | Progress::Malformed => Ok((data.into(), taken)),
-                }
+                let taken = chunks.take(bytes, &mut data)?;
+                Ok((data.into(), taken))
             }
             Self::UntilClose => Ok((Bytes::copy_from_slice(bytes), bytes.len())),
         }
     }
 
     fn is_over(&self) -> bool {
-        matches!(self, Self::Length(0) | Self::Chunked { chunks: Chunks::End, .. })
+        match self {
+            Self::Length(left) => *left == 0,
+            Self::Chunked(chunks) => chunks.is_over(),
+            Self::UntilClose => false,
+        }
     }
-}
-
-fn malformed() -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, "the answer's chunks are malformed")
 }
 
 /// A body as it comes. When it is over its connection goes back to the pool, if it may be used again; dropped before
@@ -105,7 +88,7 @@ impl Http1Body {
                 self.exchange = None;
                 return Poll::Ready(match self.framing {
                     Framing::UntilClose => None,
-                    Framing::Length(_) | Framing::Chunked { .. } => Some(Err(io::Error::new(
+                    Framing::Length(_) | Framing::Chunked(_) => Some(Err(io::Error::new(
                         io::ErrorKind::UnexpectedEof,
                         "the connection was closed within the answer",
                     ))),
@@ -144,7 +127,7 @@ impl Body for Http1Body {
         match (&self.exchange, &self.framing) {
             (None, _) => SizeHint::with_exact(0),
             (Some(_), Framing::Length(left)) => SizeHint::with_exact(*left),
-            (Some(_), Framing::Chunked { .. } | Framing::UntilClose) => SizeHint::default(),
+            (Some(_), Framing::Chunked(_) | Framing::UntilClose) => SizeHint::default(),
         }
     }
 }
@@ -155,7 +138,9 @@ mod tests {
 
     use super::*;
 
-    const CHUNKED: Framing = Framing::Chunked { chunks: Chunks::Start, beside_bytes: 0 };
+    fn in_chunks() -> Framing {
+        Framing::Chunked(ChunkedBody::default())
+    }
 
     /// What comes of a body that is read in these pieces, and how many bytes are not its.
     fn read(mut framing: Framing, pieces: &[&[u8]]) -> (Vec<u8>, usize) {
@@ -191,7 +176,7 @@ mod tests {
                 chunked.extend(b"\r\n");
             }
             chunked.extend(format!("0\r\n{}\r\n", trailer.unwrap_or_default()).into_bytes());
-            for (framing, mut bytes) in [(CHUNKED, chunked), (Framing::Length(whole.len() as u64), whole.clone())] {
+            for (framing, mut bytes) in [(in_chunks(), chunked), (Framing::Length(whole.len() as u64), whole.clone())] {
                 bytes.extend(&surplus);
                 let mut cuts: Vec<usize> = cuts.iter().map(|cut| (*cut).min(bytes.len())).collect();
                 cuts.extend([0, bytes.len()]);
@@ -204,7 +189,7 @@ mod tests {
 
     #[test]
     fn what_came_before_a_malformed_chunk_is_given_and_then_the_error() {
-        let mut framing = CHUNKED;
+        let mut framing = in_chunks();
         let bytes = b"2\r\nab\r\nzz\r\n";
         let (data, taken) = framing.take(bytes).unwrap();
         assert_eq!((&data[..], taken), (&b"ab"[..], 7));
@@ -213,7 +198,7 @@ mod tests {
 
     #[test]
     fn a_body_of_single_bytes_goes_on_for_as_long_as_it_likes_and_extensions_do_not() {
-        let mut framing = CHUNKED;
+        let mut framing = in_chunks();
         assert!((0..50_000).all(|_| framing.take(b"1\r\na\r\n").is_ok()));
         let padded = format!("1;{}\r\na\r\n", "x".repeat(1000));
         assert!((0..20).any(|_| framing.take(padded.as_bytes()).is_err()));
@@ -222,7 +207,7 @@ mod tests {
     #[test]
     fn between_two_bytes_of_a_body_not_much_may_stand() {
         let trailers = "x-trailer: y\r\n".repeat(2_000);
-        let mut framing = CHUNKED;
+        let mut framing = in_chunks();
         framing.take(b"1\r\na\r\n0\r\n").unwrap();
         assert!(trailers.as_bytes().chunks(1000).any(|piece| framing.take(piece).is_err()));
     }

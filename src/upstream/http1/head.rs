@@ -13,7 +13,7 @@ use hyper::{Method, StatusCode};
 
 use super::super::age;
 use super::body::Framing;
-use crate::chunked::Chunks;
+use crate::chunked::ChunkedBody;
 use crate::text::content_length;
 
 /// The most header lines of an answer.
@@ -135,7 +135,7 @@ impl Said {
             (Some(_), _) if !is_http11 => {
                 Err(malformed("it has a Transfer-Encoding, which HTTP/1.0 does not know"))
             }
-            (Some(Coding::Chunked), _) => Ok(Framing::Chunked { chunks: Chunks::default(), beside_bytes: 0 }),
+            (Some(Coding::Chunked), _) => Ok(Framing::Chunked(ChunkedBody::default())),
             (Some(Coding::Other), _) => Ok(Framing::UntilClose),
             (None, _) if self.is_no_length => Err(malformed("its Content-Length is not one number")),
             (None, Some(length)) => Ok(Framing::Length(length)),
@@ -161,7 +161,7 @@ fn settle_length(headers: &mut HeaderMap, framing: &Framing) {
             drop(headers.insert(CONTENT_LENGTH, HeaderValue::from(length)));
         }
         // Where there is no body, as after HEAD, the length may be that of another one.
-        Framing::Length(_) | Framing::Chunked { .. } | Framing::UntilClose => {
+        Framing::Length(_) | Framing::Chunked(_) | Framing::UntilClose => {
             drop(headers.remove(CONTENT_LENGTH));
         }
     }
@@ -175,7 +175,9 @@ fn malformed(what: impl Into<String>) -> io::Error {
 mod tests {
     use super::*;
 
-    const NO_CHUNK: Framing = Framing::Chunked { chunks: Chunks::Start, beside_bytes: 0 };
+    fn no_chunk() -> Framing {
+        Framing::Chunked(ChunkedBody::default())
+    }
 
     fn answer(method: Method, head: &str) -> Result<Box<AnswerHead>, String> {
         match read(&Bytes::copy_from_slice(head.as_bytes()), &method) {
@@ -194,11 +196,11 @@ mod tests {
         let length = |length| Some((Framing::Length(length), true));
         assert_eq!(framed("content-length: 5\r\n"), length(5));
         assert_eq!(framed("Content-Length:0\r\n"), length(0));
-        assert_eq!(framed("transfer-encoding: chunked\r\n"), Some((NO_CHUNK, true)));
-        assert_eq!(framed("transfer-encoding: gzip, Chunked \r\n"), Some((NO_CHUNK, true)));
+        assert_eq!(framed("transfer-encoding: chunked\r\n"), Some((no_chunk(), true)));
+        assert_eq!(framed("transfer-encoding: gzip, Chunked \r\n"), Some((no_chunk(), true)));
         assert_eq!(
             framed("transfer-encoding: gzip\r\ntransfer-encoding: chunked\r\n"),
-            Some((NO_CHUNK, true))
+            Some((no_chunk(), true))
         );
         assert_eq!(framed("transfer-encoding: chunked, gzip\r\n"), Some((Framing::UntilClose, false)));
         assert_eq!(framed(""), Some((Framing::UntilClose, false)));
@@ -213,7 +215,7 @@ mod tests {
         for (lines, framing, said) in [
             ("content-length: 5\r\ncontent-length: 5\r\n", Framing::Length(5), Some("5")),
             ("content-length: 5, 5\r\n", Framing::Length(5), Some("5")),
-            ("content-length: 5\r\ntransfer-encoding: chunked\r\n", NO_CHUNK, None),
+            ("content-length: 5\r\ntransfer-encoding: chunked\r\n", no_chunk(), None),
         ] {
             let head = answer(Method::POST, &format!("HTTP/1.1 200 OK\r\n{lines}\r\n")).unwrap();
             let length = head.headers.get(CONTENT_LENGTH).map(|length| length.to_str().unwrap());

@@ -1,0 +1,202 @@
+//! One request head, line by line as it comes (RFC 9112 §2–§6).
+//!
+//! One reader finds where it ends and what it says, so that no two can differ about either.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use hyper::http::header::{HeaderMap, HeaderName, HeaderValue};
+use hyper::{Method, Request, Uri, Version};
+
+use super::body::Framing;
+use super::refusal::Refusal;
+use super::text::{TCHARS, text_length};
+use crate::chunked::ChunkedBody;
+use crate::text::content_length;
+use crate::upstream::TARGET_BYTES_MAX;
+
+/// The most bytes of a request's head.
+pub const HEAD_BYTES_MAX: usize = 64 * 1024;
+/// The most header lines of a request: as many as hyper reads.
+pub const FIELDS_MAX: usize = 100;
+/// Room for the header lines of most requests: Claude Code sends 22.
+const FIELDS_USUAL: usize = 24;
+
+/// What the lines so far have said.
+#[derive(Debug, Default)]
+pub struct Head {
+    /// Bytes looked at. A CR is, once it is seen what follows it.
+    scanned: usize,
+    /// Where the line that is not complete begins.
+    line_start: usize,
+    /// Whether a CR or an LF stands in it alone.
+    is_broken: bool,
+    line: Option<RequestLine>,
+    framing: Option<Framing>,
+    has_host: bool,
+    fields: Vec<Field>,
+}
+
+/// Where in the head the parts of the request line are.
+#[derive(Clone, Debug)]
+struct RequestLine {
+    method: Range<usize>,
+    target: Range<usize>,
+    version: Version,
+}
+
+/// Where in the head a header line's name and value are.
+#[derive(Debug)]
+struct Field {
+    name: Range<u32>,
+    value: Range<u32>,
+}
+
+impl Head {
+    /// Reads on in a head of which all bytes so far are given; at its end, its length and framing.
+    pub fn read(&mut self, bytes: &[u8]) -> Result<Option<(usize, Framing)>, Refusal> {
+        while let Some(line) = self.next_line(bytes)? {
+            match (&bytes[line.clone()], self.line.as_ref().map(|line| line.version)) {
+                // RFC 9112 §2.2: empty lines before a request are passed over.
+                ([], None) => {}
+                ([], Some(_)) => return Ok(Some((self.scanned, self.framing.unwrap_or_default()))),
+                (text, None) => self.line = Some(read_request_line(text, line.start)?),
+                (text, Some(version)) => self.read_field(text, line.start, version)?,
+            }
+        }
+        Ok(None)
+    }
+
+    /// The request whose head was read whole, of which these are the bytes. The values share them.
+    ///
+    /// # Errors
+    /// When its target is none.
+    pub fn into_request(self, bytes: &Bytes) -> Result<Request<()>, Refusal> {
+        // As long as no line was read there is no whole head.
+        let RequestLine { method, target, version } = self.line.ok_or(Refusal::RequestLine)?;
+        let is_long = target.len() > TARGET_BYTES_MAX;
+        let no_target = |_| if is_long { Refusal::LongTarget } else { Refusal::Target };
+        let mut headers = HeaderMap::with_capacity(self.fields.len());
+        for Field { name, value } in self.fields {
+            let name = HeaderName::from_bytes(&bytes[name.start as usize..name.end as usize]);
+            let value = bytes.slice(value.start as usize..value.end as usize);
+            headers.append(
+                name.map_err(|_| Refusal::Name)?,
+                HeaderValue::from_maybe_shared(value).map_err(|_| Refusal::Control)?,
+            );
+        }
+        let mut request = Request::new(());
+        *request.method_mut() = Method::from_bytes(&bytes[method]).map_err(|_| Refusal::RequestLine)?;
+        *request.uri_mut() = Uri::from_maybe_shared(bytes.slice(target)).map_err(no_target)?;
+        *request.version_mut() = version;
+        *request.headers_mut() = headers;
+        Ok(request)
+    }
+
+    /// Where the next line is, without its end; none before it is whole.
+    fn next_line(&mut self, bytes: &[u8]) -> Result<Option<Range<usize>>, Refusal> {
+        let end = loop {
+            self.scanned += text_length(&bytes[self.scanned..]);
+            let end = self.scanned;
+            match bytes[end..] {
+                [] | [b'\r'] if bytes.len() > HEAD_BYTES_MAX => return Err(Refusal::TooLong),
+                [] | [b'\r'] => return Ok(None),
+                [b'\r', b'\n', ..] => {
+                    self.scanned += 2;
+                    break end;
+                }
+                [b'\n', ..] => {
+                    self.scanned += 1;
+                    self.is_broken = true;
+                    break end;
+                }
+                [b'\r', ..] => {
+                    self.scanned += 1;
+                    self.is_broken = true;
+                }
+                // Seen before the line is whole: a TLS greeting needs no line end to be refused.
+                [_, ..] => return Err(Refusal::Control),
+            }
+        };
+        if self.scanned > HEAD_BYTES_MAX {
+            return Err(Refusal::TooLong);
+        }
+        if self.is_broken {
+            return Err(Refusal::LineEnd);
+        }
+        let line = self.line_start..end;
+        self.line_start = self.scanned;
+        Ok(Some(line))
+    }
+
+    fn read_field(&mut self, line: &[u8], start: usize, version: Version) -> Result<(), Refusal> {
+        if self.fields.len() >= FIELDS_MAX {
+            return Err(Refusal::TooManyFields);
+        }
+        let (name, rest) = line.split_at(TCHARS.prefix_length(line));
+        let value = match rest {
+            [b':', value @ ..] if !name.is_empty() => value,
+            [b' ' | b'\t', ..] if name.is_empty() => return Err(Refusal::Folded),
+            _ => return Err(Refusal::Name),
+        };
+        if self.fields.is_empty() {
+            self.fields.reserve(FIELDS_USUAL);
+        }
+        let value_start = start + line.len() - value.trim_ascii_start().len();
+        let value = value.trim_ascii();
+        // A head is far shorter than 4 GiB.
+        let range = |start: usize, length: usize| start as u32..(start + length) as u32;
+        self.fields.push(Field { name: range(start, name.len()), value: range(value_start, value.len()) });
+        if name.eq_ignore_ascii_case(b"host") {
+            if self.has_host {
+                return Err(Refusal::Hosts);
+            }
+            self.has_host = true;
+        } else if name.eq_ignore_ascii_case(b"content-length") {
+            self.framing = match self.framing {
+                None => Some(Framing::Length(content_length(value).ok_or(Refusal::Length)?)),
+                Some(Framing::Length(_)) => return Err(Refusal::Length),
+                Some(Framing::Chunked(_)) => return Err(Refusal::BothFramings),
+            };
+        } else if name.eq_ignore_ascii_case(b"transfer-encoding") {
+            self.framing = match self.framing {
+                None if version == Version::HTTP_11 && value.eq_ignore_ascii_case(b"chunked") => {
+                    Some(Framing::Chunked(ChunkedBody::default()))
+                }
+                None | Some(Framing::Chunked(_)) => return Err(Refusal::Coding),
+                Some(Framing::Length(_)) => return Err(Refusal::BothFramings),
+            };
+        }
+        Ok(())
+    }
+}
+
+fn read_request_line(line: &[u8], start: usize) -> Result<RequestLine, Refusal> {
+    let mut parts = line.split(|&byte| byte == b' ');
+    let (Some(method), Some(target), Some(version), None) =
+        (parts.next(), parts.next(), parts.next(), parts.next())
+    else {
+        return Err(Refusal::RequestLine);
+    };
+    if method.is_empty()
+        || !TCHARS.has_all(method)
+        || target.is_empty()
+        || !target.iter().all(u8::is_ascii_graphic)
+    {
+        return Err(Refusal::RequestLine);
+    }
+    if target.contains(&b'#') {
+        return Err(Refusal::Fragment);
+    }
+    let version = match version {
+        b"HTTP/1.1" => Version::HTTP_11,
+        b"HTTP/1.0" => Version::HTTP_10,
+        _ => return Err(Refusal::RequestLine),
+    };
+    let target_start = start + method.len() + b" ".len();
+    Ok(RequestLine {
+        method: start..start + method.len(),
+        target: target_start..target_start + target.len(),
+        version,
+    })
+}
