@@ -195,3 +195,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         let _ = timeout(LINGER, listening).await;
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,129 @@
+//! Beside hyper, which reads heads and chunks in its own way.
+
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex};
+
+use http_body_util::{BodyExt, Empty};
+use hyper::body::{Bytes, Incoming};
+use hyper::header::CONNECTION;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response, Version};
+use hyper_util::rt::TokioIo;
+use proptest::prelude::*;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::super::HEAD_BYTES_MAX;
+use super::refused::HEADS;
+use super::{Follower, Seen, cut_at};
+
+/// What hyper has read of a connection with these bytes on it.
+struct ByHyper {
+    /// Those that came to their end.
+    requests: Vec<Seen>,
+    /// Whether it found something malformed, or cut off.
+    is_broken_off: bool,
+}
+
+async fn read_by_hyper(bytes: &[u8]) -> ByHyper {
+    let (mut client, server) = tokio::io::duplex(1 << 20);
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let record = seen.clone();
+    let service = service_fn(move |request: Request<Incoming>| {
+        let record = record.clone();
+        async move {
+            let (parts, body) = request.into_parts();
+            let body = body.collect().await.ok();
+            let request = body.map(|body| Request::from_parts(parts, body.to_bytes().to_vec()));
+            record.lock().unwrap().push(request.map(Seen::of));
+            Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new()))
+        }
+    });
+    let connection = http1::Builder::new()
+        .half_close(true)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .serve_connection(TokioIo::new(server), service);
+    client.write_all(bytes).await.unwrap();
+    client.shutdown().await.unwrap();
+    let mut answers = Vec::new();
+    let (served, _) = tokio::join!(connection, client.read_to_end(&mut answers));
+    let seen = std::mem::take(&mut *seen.lock().unwrap());
+    let is_broken_off = served.is_err() || seen.contains(&None);
+    ByHyper { requests: seen.into_iter().map_while(|request| request).collect(), is_broken_off }
+}
+
+/// Whether another request may follow (RFC 9112 §9.3).
+fn is_kept(request: &Seen) -> bool {
+    let values = request.headers.get_all(CONNECTION).iter().map(|value| value.as_bytes());
+    let mut options = values.flat_map(|value| value.split(|&byte| byte == b',')).map(<[u8]>::trim_ascii);
+    match request.version {
+        Version::HTTP_10 => options.any(|option| option.eq_ignore_ascii_case(b"keep-alive")),
+        _ => !options.any(|option| option.eq_ignore_ascii_case(b"close")),
+    }
+}
+
+pub(super) fn piece() -> impl Strategy<Value = Vec<u8>> {
+    let text = prop::sample::select(vec![
+        "\r\n",
+        "\r\n\r\n",
+        "\n",
+        "\r",
+        " ",
+        "\t",
+        ":",
+        "\0",
+        "0\r\n\r\n",
+        "5\r\nhello\r\n",
+        "5;x\r\nhello\r\n",
+        "hello",
+        "content-length: 5\r\n",
+        "Content-Length: 0\r\n",
+        "transfer-encoding: chunked\r\n",
+        "x: y\r\n",
+        "host: h\r\n",
+        "connection: close\r\n",
+        "expect: 100-continue\r\n",
+    ]);
+    let request = prop::sample::select(vec![
+        "GET /a HTTP/1.1\r\nhost: h\r\n\r\n",
+        "POST /b HTTP/1.1\r\ncontent-length: 5\r\n\r\nhello",
+        "POST /c HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+        "POST /d HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n0\r\nx: y\r\n\r\n",
+        "POST /e HTTP/1.1\r\n",
+        "GET /f HTTP/1.0\r\nconnection: keep-alive\r\n\r\n",
+    ]);
+    prop_oneof![
+        2 => text.prop_map(|text| text.as_bytes().to_vec()),
+        9 => request.prop_map(|text| text.as_bytes().to_vec()),
+        1 => prop::sample::select(HEADS).prop_map(|(head, _)| head.as_bytes().to_vec()),
+        1 => any::<u8>().prop_map(|byte| vec![byte]),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(3_000))]
+    #[test]
+    fn hyper_reads_no_other_requests_than_ours(
+        pieces in proptest::collection::vec(piece(), 1..8),
+        removed in proptest::option::of((any::<prop::sample::Index>(), 0..4usize)),
+        cuts in proptest::collection::vec(any::<prop::sample::Index>(), 0..4),
+    ) {
+        let mut sent = pieces.concat();
+        if let Some((at, length)) = removed {
+            let at = at.index(sent.len());
+            sent.drain(at..sent.len().min(at + length));
+        }
+        let follower = Follower::of(cut_at(&sent, &cuts));
+        let ours = follower.whole();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let hyper = runtime.block_on(read_by_hyper(&sent));
+        let both = ours.len().min(hyper.requests.len());
+        let sent = String::from_utf8_lossy(&sent);
+        prop_assert_eq!(&ours[..both], &hyper.requests[..both], "{}", &sent);
+        // It goes on where ours refuses.
+        prop_assert!(hyper.requests.len() == both || follower.stop.is_some(), "{:?} of {sent:?}", hyper.requests);
+        // Ours goes on where it refuses, or where the connection was to end.
+        let has_ended = hyper.requests.last().is_some_and(|last| !is_kept(last));
+        prop_assert!(ours.len() == both || hyper.is_broken_off || has_ended, "{ours:?} of {sent:?}");
+    }
+}
