@@ -1,7 +1,12 @@
 mod agreed;
+mod answered;
+mod bodies;
+mod ends;
 mod naive;
 mod passed;
 mod refused;
+mod scene;
+mod served;
 
 use std::mem;
 
