@@ -1,5 +1,5 @@
 //! A chunked body as it comes (RFC 9112 §7.1), from a client or from an upstream. It is no more lenient than hyper's
-//! decoder: what both take ends at the same byte.
+//! decoder but with trailers, which are dropped: what both take ends at the same byte.
 
 use std::{fmt, io};
 

@@ -3,6 +3,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -26,6 +27,7 @@ pub struct Scene {
     pub client: DuplexStream,
     pub cluster: Arc<Cluster>,
     serving: JoinHandle<()>,
+    is_ended: Arc<AtomicBool>,
     stop: Option<oneshot::Sender<()>>,
     upstreams: mpsc::UnboundedReceiver<DuplexStream>,
 }
@@ -45,12 +47,14 @@ impl Scene {
         let (connected, upstreams) = mpsc::unbounded_channel();
         let network = Arc::new(ByHand(connected));
         let cluster = Cluster::over(network, parsed.clusters["a"].clone(), Clock::start()).unwrap();
-        let (client, server) = duplex(HELD_BYTES_MAX);
+        let (client, stream) = duplex(HELD_BYTES_MAX);
+        let is_ended = Arc::<AtomicBool>::default();
+        let server = Wire { stream, is_ended: is_ended.clone() };
         let (stop, stopped) = oneshot::channel();
         let stopped = async { drop(stopped.await) };
         let proxy = Proxy::new(cluster.clone());
         let serving = tokio::spawn(serve(proxy, begun.to_vec(), server, EndsAnswers::default(), stopped));
-        Self { client, cluster, serving, stop: Some(stop), upstreams }
+        Self { client, cluster, serving, is_ended, stop: Some(stop), upstreams }
     }
 
     pub async fn send(&mut self, text: &str) {
@@ -87,6 +91,11 @@ impl Scene {
 
     pub fn stop(&mut self) {
         drop(self.stop.take());
+    }
+
+    /// Whether the connection was ended in order. One that is not may be reset (`proxy::cut`).
+    pub fn is_ended(&self) -> bool {
+        self.is_ended.load(Ordering::Relaxed)
     }
 
     /// How many requests are under way upstream.
@@ -128,12 +137,15 @@ impl Network for ByHand {
         let (ours, theirs) = duplex(HELD_BYTES_MAX);
         let handed =
             self.0.send(theirs).map_err(|_| Unconnected::Refused(io::ErrorKind::ConnectionRefused.into()));
-        Box::pin(async { handed.map(|()| Socket::Other(Box::new(Wire { stream: ours }))) })
+        Box::pin(async {
+            handed.map(|()| Socket::Other(Box::new(Wire { stream: ours, is_ended: Arc::default() })))
+        })
     }
 }
 
 struct Wire {
     stream: DuplexStream,
+    is_ended: Arc<AtomicBool>,
 }
 
 impl Transport for Wire {
@@ -152,6 +164,8 @@ impl AsyncWrite for Wire {
     pass_writes_to!(stream);
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+        let this = self.get_mut();
+        this.is_ended.store(true, Ordering::Relaxed);
+        Pin::new(&mut this.stream).poll_shutdown(cx)
     }
 }

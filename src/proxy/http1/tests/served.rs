@@ -163,20 +163,31 @@ async fn how_an_upstream_ends_its_answer_is_told_in_the_words_of_the_clients_ver
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_that_is_cut_has_no_end() {
-    for (upstream, read) in [
-        ("content-length: 10\r\n\r\nhello", "hello"),
-        ("transfer-encoding: chunked\r\n\r\n5\r\nhello\r\n", "5\r\nhello\r\n"),
+async fn the_end_of_a_connection_is_the_end_of_an_answer_and_never_of_one_that_is_cut() {
+    for (version, upstream, end, cut, whole) in [
+        ("1.1", "content-length: 10\r\n\r\nhello", "world", "hello", "helloworld"),
+        (
+            "1.1",
+            "transfer-encoding: chunked\r\n\r\n5\r\nhello\r\n",
+            "0\r\n\r\n",
+            "5\r\nhello\r\n",
+            "5\r\nhello\r\n0\r\n\r\n",
+        ),
+        ("1.0", "transfer-encoding: chunked\r\n\r\n5\r\nhello\r\n", "0\r\n\r\n", "hello", "hello"),
     ] {
-        let mut scene = Scene::begin("");
-        scene.send("GET /v1/files/x HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
-        let mut upstream_end = scene.upstream().await;
-        read_head(&mut upstream_end).await;
-        let answer = format!("HTTP/1.1 200 OK\r\n{upstream}");
-        upstream_end.write_all(answer.as_bytes()).await.unwrap();
-        drop(upstream_end);
-        let _ = scene.head().await;
-        assert_eq!(scene.rest().await, read);
-        scene.end().await;
+        for (end, expected, is_ended) in [("", cut, false), (end, whole, true)] {
+            let mut scene = Scene::begin("");
+            let close = "connection: close\r\n";
+            scene.send(&format!("GET /v1/files/x HTTP/{version}\r\nhost: localhost\r\n{close}\r\n")).await;
+            let mut upstream_end = scene.upstream().await;
+            read_head(&mut upstream_end).await;
+            let answer = format!("HTTP/1.1 200 OK\r\n{upstream}{end}");
+            upstream_end.write_all(answer.as_bytes()).await.unwrap();
+            drop(upstream_end);
+            let _ = scene.head().await;
+            let read = scene.rest().await;
+            scene.end().await;
+            assert_eq!((&*read, scene.is_ended()), (expected, is_ended), "{version} {upstream}{end}");
+        }
     }
 }
