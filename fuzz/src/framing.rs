@@ -1,29 +1,68 @@
-//! The inbound framing guard: where the network cuts a connection's bytes changes nothing of what is passed
-//! on, nor of where it stops.
+//! HTTP/1 from a client: where the network cuts a connection's bytes changes nothing of the requests that are
+//! read, nor of where they stop.
 
-use qcc::proxy::{Follower, Stop};
+use hyper::Request;
+use hyper::body::Bytes;
+use qcc::proxy::{Framing, Head, Refusal};
 
 /// The first byte says in which pieces the rest comes.
 pub fn run(bytes: &[u8]) {
     let Some((&piece, sent)) = bytes.split_first() else { return };
-    let whole = passed(sent, sent.len().max(1));
+    let whole = read(sent, sent.len().max(1));
     for piece in [1, usize::from(piece) + 1] {
-        assert_eq!(passed(sent, piece), whole, "in pieces of {piece}");
+        assert_eq!(read(sent, piece), whole, "in pieces of {piece}");
     }
 }
 
-/// How many bytes are passed on in all, and where it stopped.
-fn passed(sent: &[u8], piece: usize) -> (usize, Option<Stop>) {
-    let mut follower = Follower::default();
-    let (mut passed, mut come) = (0, 0);
-    while come < sent.len() {
-        come = (come + piece).min(sent.len());
-        let more = follower.follow(&sent[passed..come]);
-        passed += more;
-        assert!(passed <= come, "more than came");
-        if follower.stopped().is_some() {
-            break;
+/// The requests, each with what came of its body, and where they stopped.
+fn read(sent: &[u8], piece: usize) -> (Vec<String>, Option<Stop>) {
+    let mut reader = Reader::default();
+    for piece in sent.chunks(piece) {
+        reader.unread.extend_from_slice(piece);
+        if let Err(stop) = reader.read_on() {
+            return (reader.shown(), Some(stop));
         }
     }
-    (passed, follower.stopped())
+    (reader.shown(), None)
+}
+
+#[derive(Default)]
+struct Reader {
+    unread: Vec<u8>,
+    head: Head,
+    /// Of the last request, as long as its body is not over.
+    body: Framing,
+    requests: Vec<Request<Vec<u8>>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stop {
+    Head(Refusal),
+    Body,
+}
+
+impl Reader {
+    fn read_on(&mut self) -> Result<(), Stop> {
+        loop {
+            while let Some(request) = self.requests.last_mut().filter(|_| !self.body.is_over()) {
+                if self.unread.is_empty() {
+                    return Ok(());
+                }
+                let taken = self.body.take(&self.unread, request.body_mut()).map_err(|_| Stop::Body)?;
+                assert!(taken > 0, "it would go on for ever");
+                self.unread.drain(..taken);
+            }
+            let Some((length, body)) = self.head.read(&self.unread).map_err(Stop::Head)? else {
+                return Ok(());
+            };
+            let bytes = Bytes::from(self.unread.drain(..length).collect::<Vec<_>>());
+            let request = std::mem::take(&mut self.head).into_request(&bytes).map_err(Stop::Head)?;
+            self.requests.push(request.map(|()| Vec::new()));
+            self.body = body;
+        }
+    }
+
+    fn shown(&self) -> Vec<String> {
+        self.requests.iter().map(|request| format!("{request:?}")).collect()
+    }
 }

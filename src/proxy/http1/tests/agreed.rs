@@ -101,7 +101,7 @@ pub(super) fn piece() -> impl Strategy<Value = Vec<u8>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(3_000))]
+    #![proptest_config(ProptestConfig::with_cases(10_000))]
     #[test]
     fn hyper_reads_no_other_requests_than_ours(
         pieces in proptest::collection::vec(piece(), 1..8),
