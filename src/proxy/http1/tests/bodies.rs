@@ -167,7 +167,8 @@ async fn what_a_client_sends_before_it_has_its_answer_waits_and_is_held_up_to_a_
 
 #[tokio::test(start_paused = true)]
 async fn of_a_head_without_an_end_no_more_is_taken_than_a_head_may_have() {
-    let (mut reading, mut writing) = split(Scene::begin("").client);
+    let scene = Scene::begin("");
+    let (mut reading, mut writing) = split(scene.client);
     let mut taken = 0;
     let answer = loop {
         tokio::select! {

@@ -48,6 +48,27 @@ async fn a_connection_is_kept_as_long_as_its_client_says_and_is_told_what_become
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_request_that_may_not_be_forwarded_is_the_last_on_its_connection() {
+    for (request, status) in [
+        ("GET /livez HTTP/1.1\r\nhost: elsewhere.example\r\n", "421"),
+        ("GET /livez HTTP/1.1\r\n", "400"),
+        ("TRACE /livez HTTP/1.1\r\nhost: localhost\r\n", "405"),
+        ("GET /<x> HTTP/1.1\r\nhost: localhost\r\n", "400"),
+        ("GET /livez HTTP/1.1\r\nhost : localhost\r\n", "400"),
+        ("GET /livez HTTP/1.2\r\nhost: localhost\r\n", "400"),
+    ] {
+        let mut scene = Scene::begin("");
+        scene.send(&format!("{request}\r\n{}", ask("1.1", ""))).await;
+        let answers = scene.rest().await;
+        assert!(answers.starts_with(&format!("HTTP/1.1 {status} ")), "{request}: {answers}");
+        assert!(
+            answers.contains("connection: close\r\n") && !answers.contains(ALIVE),
+            "{request}: {answers}"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn requests_on_a_connection_are_answered_in_their_order_however_they_come() {
     let sent = [
         ask("1.1", ""),
