@@ -40,17 +40,32 @@ impl ChunkedBody {
     /// # Errors
     /// When they are malformed, once what came before that was given.
     pub fn take(&mut self, bytes: &[u8], data: &mut Vec<u8>) -> Result<usize, Malformed> {
-        let before = data.len();
-        let (taken, progress) = self.chunks.read(bytes, |piece| data.extend_from_slice(piece));
-        let data_bytes = data.len() - before;
-        self.beside_bytes += taken - data_bytes;
-        self.beside_bytes = self.beside_bytes.saturating_sub(data_bytes * BESIDE_BYTES_A_BYTE);
-        match progress {
-            Progress::More if self.beside_bytes > BESIDE_BYTES_MAX => Err(Malformed),
-            // The next look finds what is malformed again.
-            Progress::Malformed if data_bytes == 0 => Err(Malformed),
-            Progress::More | Progress::End | Progress::Malformed => Ok(taken),
+        let (before, mut taken) = (data.len(), 0);
+        while let Some(&byte) = bytes.get(taken).filter(|_| !self.is_over()) {
+            if let Chunks::Data { left } = &mut self.chunks {
+                let length = (bytes.len() - taken).min(usize::try_from(*left).unwrap_or(usize::MAX));
+                data.extend_from_slice(&bytes[taken..taken + length]);
+                taken += length;
+                *left -= length as u64;
+                if *left == 0 {
+                    self.chunks = Chunks::DataCr;
+                }
+                // Piece by piece, so that it is the same wherever the network cuts.
+                self.beside_bytes = self.beside_bytes.saturating_sub(length * BESIDE_BYTES_A_BYTE);
+                continue;
+            }
+            match self.chunks.after(byte).filter(|_| self.beside_bytes < BESIDE_BYTES_MAX) {
+                Some(next) => {
+                    self.chunks = next;
+                    self.beside_bytes += 1;
+                    taken += 1;
+                }
+                // The next look finds it again.
+                None if data.len() > before => break,
+                None => return Err(Malformed),
+            }
         }
+        Ok(taken)
     }
 
     /// Whether all of it has come.
@@ -83,43 +98,7 @@ enum Chunks {
     End,
 }
 
-/// What the bytes so far have come to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Progress {
-    /// More of the body is to come.
-    More,
-    /// The body is over.
-    End,
-    /// It is none.
-    Malformed,
-}
-
 impl Chunks {
-    /// How many of these bytes belong to the body, and whether it ended or broke after them. Hands what they carry to
-    /// `each`, piece by piece.
-    fn read(&mut self, bytes: &[u8], mut each: impl FnMut(&[u8])) -> (usize, Progress) {
-        let mut taken = 0;
-        while let Some(&byte) = bytes.get(taken) {
-            if let Self::Data { left } = self {
-                let length = (bytes.len() - taken).min(usize::try_from(*left).unwrap_or(usize::MAX));
-                each(&bytes[taken..taken + length]);
-                taken += length;
-                *left -= length as u64;
-                if *left == 0 {
-                    *self = Self::DataCr;
-                }
-                continue;
-            }
-            let Some(next) = self.after(byte) else { return (taken, Progress::Malformed) };
-            taken += 1;
-            *self = next;
-            if next == Self::End {
-                return (taken, Progress::End);
-            }
-        }
-        (taken, Progress::More)
-    }
-
     fn after(self, byte: u8) -> Option<Self> {
         let digit = || char::from(byte).to_digit(16).map(u64::from);
         match (self, byte) {

@@ -173,3 +173,24 @@ fn malformed_chunks_end_the_connection_where_they_break() {
         }
     }
 }
+
+#[test]
+fn what_comes_beside_a_chunked_body_is_bounded_alike_wherever_the_network_cuts_it() {
+    const HEAD: &str = "POST / HTTP/1.1\r\nhost: h\r\ntransfer-encoding: chunked\r\n\r\n";
+    for chunks in [
+        "1;{x}\r\na\r\n0\r\n\r\n",
+        "0\r\nx: {x}\r\n\r\n",
+        "{x}",
+        // A body makes up only for what came beside it before.
+        "5\r\nhello\r\n1;{x}\r\na\r\n0\r\n\r\n",
+    ] {
+        for (length, stop) in [(16_000, None), (17_000, Some(Stop::Body))] {
+            let chunks = chunks.replace("{x}", &"0".repeat(length));
+            let sent = format!("{HEAD}{chunks}");
+            for piece in [1, 100, sent.len()] {
+                let follower = Follower::of(sent.as_bytes().chunks(piece));
+                assert_eq!(follower.stop, stop, "{length} bytes in pieces of {piece}");
+            }
+        }
+    }
+}
