@@ -90,6 +90,7 @@ impl Proxy {
     ///
     /// # Errors
     /// The answer to a request that is refused, or answered here: its body is not read.
+    #[allow(clippy::result_large_err, reason = "it is an answer as well, and goes where all answers go")]
     fn admit(
         &self,
         head: &mut Request<()>,
