@@ -3,6 +3,7 @@
 //! Which room does what, and which way it may look, is in `docs/ARCHITECTURE.md`.
 
 pub mod admin;
+mod alarm;
 pub mod app;
 pub mod chunked;
 pub mod cli;

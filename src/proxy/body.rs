@@ -11,9 +11,9 @@ use bytes::Bytes;
 use hyper::body::Body;
 use tokio::time::Instant;
 
-use super::alarm::Alarm;
 use super::answers::OwnAnswer;
 use super::bodies::{BodyRoom, NoRoom, Share};
+use crate::alarm::Alarm;
 use crate::config::ClusterSettings;
 use crate::upstream::ReplayBody;
 

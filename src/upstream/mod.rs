@@ -33,7 +33,7 @@ pub use connect::{
 };
 pub use connection::{Connection, SendError, Unsent};
 pub use descriptors::clients_max;
-pub use head::{Draft, TARGET_BYTES_MAX, strip_hop_by_hop};
+pub use head::{Draft, TARGET_BYTES_MAX};
 pub use via::has_passed_here;
 pub use wire::Admission;
 
