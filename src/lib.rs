@@ -14,5 +14,6 @@ pub mod exchange;
 pub mod prober;
 pub mod process;
 pub mod proxy;
+mod slots;
 pub mod text;
 pub mod upstream;

@@ -108,7 +108,7 @@ pub async fn read_body(
     if let Some(whole) = body.take_whole() {
         return Ok(reading.share.hold(whole).into());
     }
-    let mut bytes = Vec::with_capacity(usize::try_from(at_least_bytes).unwrap_or_default());
+    let mut bytes = reading.share.buffer(usize::try_from(at_least_bytes).unwrap_or_default());
     while !body.is_over() {
         reading.more(&mut body, &mut bytes, alarm).await?;
     }

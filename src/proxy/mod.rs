@@ -7,6 +7,7 @@ mod attempts;
 mod beginning;
 mod bodies;
 mod body;
+mod buffers;
 mod charset;
 mod clients;
 mod connection;

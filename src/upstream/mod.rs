@@ -19,7 +19,6 @@ mod head;
 mod http1;
 mod http2;
 mod pool;
-mod slots;
 #[cfg(test)]
 mod tests;
 mod turns;
