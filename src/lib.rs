@@ -3,6 +3,7 @@
 //! Which room does what, and which way it may look, is in `docs/ARCHITECTURE.md`.
 
 pub mod admin;
+mod alarm;
 pub mod app;
 pub mod chunked;
 pub mod cli;
@@ -13,5 +14,6 @@ pub mod exchange;
 pub mod prober;
 pub mod process;
 pub mod proxy;
+mod slots;
 pub mod text;
 pub mod upstream;

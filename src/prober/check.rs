@@ -153,6 +153,9 @@ impl Check {
                         format!("the connection broke before an answer: {}", with_causes(&*error)),
                     ));
                 }
+                Err(SendError::Silent) => {
+                    return Err((judge_timeout(), format!("no answer within {:?}", self.limit)));
+                }
                 Err(SendError::Switched) => {
                     let judgement = Judgement::invalid_response(CheckMethod::Chat);
                     return Err((judgement, "101: it changed the protocol unasked".to_owned()));
@@ -170,7 +173,7 @@ impl Check {
         match error {
             SendError::Unsent(_) => true,
             SendError::Lost(_) => self.method != CheckMethod::Chat,
-            SendError::Refused | SendError::Switched => false,
+            SendError::Refused | SendError::Silent | SendError::Switched => false,
         }
     }
 
@@ -200,7 +203,7 @@ impl Check {
             }
         };
         let draft = Draft { method: &method, target: &target, headers: &headers, body };
-        connection.send(draft, self.attempt.stamp()).await
+        connection.send(draft, self.attempt.stamp(), self.limit).await
     }
 
     async fn judge(&self, response: Response<AnswerBody>, code: &str) -> Meaning {

@@ -11,12 +11,15 @@ use bytes::Bytes;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
+use super::buffers::{Buffer, Buffers};
+
 /// What is taken, and a bell for those who wait.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct BodyRoom {
     taken_bytes: AtomicU64,
     waiting: AtomicUsize,
     freed: Notify,
+    buffers: Arc<Buffers>,
 }
 
 /// There was no room for as long as the request may wait.
@@ -71,7 +74,6 @@ impl Drop for Waiting<'_> {
 }
 
 /// What one body takes of the room. Dropped, it gives it back.
-#[derive(Debug)]
 pub struct Share {
     room: Arc<BodyRoom>,
     bytes: u64,
@@ -102,6 +104,11 @@ impl Share {
         timeout(patience, self.room.take(more, limit_bytes)).await.map_err(|_| NoRoom)?;
         self.bytes += more;
         Ok(())
+    }
+
+    /// An empty buffer for so many bytes.
+    pub fn buffer(&self, bytes: usize) -> Buffer {
+        self.room.buffers.with_room_for(bytes)
     }
 
     /// How much it is.
@@ -155,7 +162,7 @@ mod tests {
         let room = Arc::default();
         let mut one = share(&room, 60).await.unwrap();
         let two = share(&room, 40).await.unwrap();
-        assert_eq!(share(&room, 1).await.unwrap_err(), NoRoom);
+        assert_eq!(share(&room, 1).await.err(), Some(NoRoom));
         one.shrink_to(50);
         let three = share(&room, 10).await.unwrap();
         drop((one, two, three));

@@ -11,9 +11,9 @@ use bytes::Bytes;
 use hyper::body::Body;
 use tokio::time::Instant;
 
-use super::alarm::Alarm;
 use super::answers::OwnAnswer;
 use super::bodies::{BodyRoom, NoRoom, Share};
+use crate::alarm::Alarm;
 use crate::config::ClusterSettings;
 use crate::upstream::ReplayBody;
 
@@ -108,7 +108,7 @@ pub async fn read_body(
     if let Some(whole) = body.take_whole() {
         return Ok(reading.share.hold(whole).into());
     }
-    let mut bytes = Vec::with_capacity(usize::try_from(at_least_bytes).unwrap_or_default());
+    let mut bytes = reading.share.buffer(usize::try_from(at_least_bytes).unwrap_or_default());
     while !body.is_over() {
         reading.more(&mut body, &mut bytes, alarm).await?;
     }

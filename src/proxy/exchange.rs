@@ -1,12 +1,11 @@
 //! One exchange with one endpoint, up to the point at which its answer is known to be one.
 
-use std::pin::pin;
 use std::time::Duration;
 
 use hyper::Response;
 use jiff::Timestamp;
 use qcc_fsm::{Cause, CheckMethod, Verdict};
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 use tracing::info;
 
 use super::beginning::{NoSuccess, begin_stream, begin_whole};
@@ -21,7 +20,7 @@ use crate::exchange::{
     ByHead, Call, Cooling, Head, Judgement, Repeat, WORDS_WITHIN, apply_cooldown, failed_connect, judge_lost,
     judge_timeout,
 };
-use crate::upstream::{AnswerBody, ConnectError, Connection, Draft, SendError, with_causes};
+use crate::upstream::{AnswerBody, ConnectError, Draft, SendError, with_causes};
 
 /// How often a request that an endpoint did not get is sent there, in all. Where even a connection of its own
 /// does not take it, the endpoint doesn't.
@@ -117,6 +116,7 @@ async fn send(attempt: &mut Attempt, incomer: &Incomer<'_>, settings: &ClusterSe
     let endpoint = attempt.endpoint().clone();
     let gate = endpoint.admission();
     let mut connected = endpoint.origin.connection(&gate).await;
+    let patience = incomer.patience(settings);
     let (mut sends, mut has_made_room) = (0, false);
     loop {
         let connection = match connected {
@@ -137,44 +137,32 @@ async fn send(attempt: &mut Attempt, incomer: &Incomer<'_>, settings: &ClusterSe
         }
         attempt.begin();
         sends += 1;
-        match send_on(connection, attempt, incomer, incomer.patience(settings)).await {
+        let draft = Draft {
+            method: incomer.head.method(),
+            target: incomer.target,
+            headers: incomer.head.headers(),
+            body: incomer.body_for(&endpoint.settings),
+        };
+        match connection.send(draft, attempt.stamp(), patience).await {
             Ok(response) => return Sent::Answer(response),
-            Err(None) => {
-                let text = format!("no answer within {:?}", incomer.patience(settings));
-                return Sent::Broken(judge_timeout(), text);
+            Err(SendError::Silent) => {
+                return Sent::Broken(judge_timeout(), format!("no answer within {patience:?}"));
             }
-            Err(Some(SendError::Refused)) => return Sent::Refused,
+            Err(SendError::Refused) => return Sent::Refused,
             // A pooled connection that had died unnoticed, say: nothing was sent, so a new one is no new try.
-            Err(Some(SendError::Unsent(why))) if why.is_of_connection() && sends < SENDS_MAX => {
+            Err(SendError::Unsent(why)) if why.is_of_connection() && sends < SENDS_MAX => {
                 connected = endpoint.origin.new_connection(&gate).await;
             }
-            Err(Some(SendError::Unsent(why))) => return Sent::NoConnection(why.to_string()),
-            Err(Some(SendError::Lost(error))) => {
+            Err(SendError::Unsent(why)) => return Sent::NoConnection(why.to_string()),
+            Err(SendError::Lost(error)) => {
                 let text = format!("the connection broke before an answer: {}", with_causes(&*error));
                 return Sent::Broken(judge_lost(), text);
             }
-            Err(Some(SendError::Switched)) => {
+            Err(SendError::Switched) => {
                 let judgement = Judgement::invalid_response(CheckMethod::Chat);
                 return Sent::Broken(judgement, "101: it changed the protocol unasked".to_owned());
             }
         }
-    }
-}
-
-async fn send_on(
-    connection: Connection,
-    attempt: &Attempt,
-    incomer: &Incomer<'_>,
-    patience: Duration,
-) -> Result<Response<AnswerBody>, Option<SendError>> {
-    let Incomer { head, target, .. } = incomer;
-    let endpoint = attempt.endpoint();
-    let body = incomer.body_for(&endpoint.settings);
-    let draft = Draft { method: head.method(), target, headers: head.headers(), body };
-    // Pinned where it stands: it is large to be moved.
-    match timeout(patience, pin!(connection.send(draft, attempt.stamp()))).await {
-        Ok(sent) => sent.map_err(Some),
-        Err(_) => Err(None),
     }
 }
 

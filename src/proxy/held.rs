@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::Body;
 use hyper::http::header::{
-    CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION, SET_COOKIE,
+    CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION,
 };
 use hyper::http::response::Parts;
 use hyper::{Response, StatusCode};
@@ -19,7 +19,7 @@ use super::prefix::Prefix;
 use super::relay::{Relay, Watched};
 use crate::cluster::Endpoint;
 use crate::exchange::{Beginning, DocumentWatch, ErrorText, INSPECTED_BYTES_MAX};
-use crate::upstream::{AnswerBody, BodyError, strip_hop_by_hop};
+use crate::upstream::{AnswerBody, BodyError};
 
 const X_QCC_ENDPOINT: HeaderName = HeaderName::from_static("x-qcc-endpoint");
 
@@ -192,16 +192,13 @@ impl Held {
         }
     }
 
-    /// The answer for the client: the head without hop-by-hop headers, cookies and the target of a redirect, and
-    /// the body as it comes. A stream goes without its length: its last event ends it, and one that lacks that must
+    /// The answer for the client: the head without the target of a redirect, and the body as it comes. A stream goes without its length: its last event ends it, and one that lacks that must
     /// not look whole for having as many bytes as were announced. `idle` is the longest silence between two bytes
     /// of the body.
     pub fn into_answer(self, watched: Option<Watched>, idle: Duration) -> Response<OutgoingBody> {
         let Self { mut parts, is_event_stream, body, endpoint, .. } = self;
         // What the upstream's HTTP is, and how it worded its status, ends here.
         (parts.version, parts.extensions) = Default::default();
-        strip_hop_by_hop(&mut parts.headers);
-        parts.headers.remove(SET_COOKIE);
         if is_event_stream {
             parts.headers.remove(CONTENT_LENGTH);
         }

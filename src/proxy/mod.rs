@@ -2,12 +2,12 @@
 //! as it came.
 
 mod accept;
-mod alarm;
 mod answers;
 mod attempts;
 mod beginning;
 mod bodies;
 mod body;
+mod buffers;
 mod charset;
 mod clients;
 mod connection;
@@ -48,10 +48,10 @@ use hyper::body::Incoming;
 use hyper::http::header::{HeaderValue, MAX_FORWARDS};
 use hyper::{Method, Request, Response};
 
+use crate::alarm::Alarm;
 use crate::cluster::Cluster;
 use crate::config::ClusterSettings;
 use crate::upstream::ReplayBody;
-use alarm::Alarm;
 use answers::OwnAnswer;
 use bodies::BodyRoom;
 use body::{Frames, Source, read_body};

@@ -14,9 +14,9 @@ use bytes::Bytes;
 use hyper::body::Body;
 use tokio::time::Instant;
 
-use super::alarm::Alarm;
 use super::held::Begun;
 use super::prefix::Prefix;
+use crate::alarm::Alarm;
 use crate::clock::Stopwatch;
 use crate::cluster::Attempt;
 use crate::exchange::{

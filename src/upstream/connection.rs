@@ -3,12 +3,14 @@
 use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use hyper::Response;
 use qcc_fsm::Stamp;
+use tokio::time::timeout;
 
 use super::answer::{AnswerBody, with_causes};
-use super::head::Draft;
+use super::head::{Draft, keep_passed_down};
 use super::http1::Http1;
 use super::http2::Place;
 use super::pool::Pool;
@@ -35,6 +37,8 @@ pub enum SendError {
     Unsent(Unsent),
     /// It broke after something was written: the upstream may have taken the request.
     Lost(Box<dyn Error + Send + Sync>),
+    /// No head of an answer came in time.
+    Silent,
     /// It was answered with a change to another protocol, which nobody had asked for (RFC 9110 §15.2.2).
     Switched,
 }
@@ -102,20 +106,27 @@ impl Connection {
     }
 
     /// Addresses the request to the origin that the connection is of, and sends it, if `stamp` is still current when
-    /// its first byte is about to be written, and waits for the head of the answer. Over HTTP/2 the bytes are those of
-    /// the body. Whoever does not wait to the end cancels the request.
+    /// its first byte is about to be written, and waits for the head of the answer, of which it gives what is for the client. Over HTTP/2 the bytes are those of
+    /// the body. It waits for `patience` at most. Whoever does not wait to the end cancels the request.
     ///
     /// # Errors
     /// [`SendError`] says whether anything was sent.
-    pub async fn send(self, draft: Draft<'_>, stamp: Stamp) -> Result<Response<AnswerBody>, SendError> {
+    pub async fn send(
+        self,
+        draft: Draft<'_>,
+        stamp: Stamp,
+        patience: Duration,
+    ) -> Result<Response<AnswerBody>, SendError> {
         match self.kind {
             Kind::Http1(connection) => {
-                let answer = connection.send(draft, stamp, self.history, &self.pool).await?;
+                let answer = connection.send(draft, stamp, self.history, &self.pool, patience).await?;
                 Ok(answer.map(AnswerBody::http1))
             }
             Kind::Http2(place) => {
                 let request = self.pool.head.request(draft, place.authority());
-                let answer = place.send(request, stamp).await?;
+                let answer = timeout(patience, place.send(request, stamp)).await;
+                let mut answer = answer.unwrap_or(Err(SendError::Silent))?;
+                keep_passed_down(answer.headers_mut());
                 Ok(answer.map(|incoming| AnswerBody::http2(incoming, place)))
             }
         }

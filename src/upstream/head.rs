@@ -182,14 +182,20 @@ fn credentials(key: &Secret, auth: AuthForm) -> Vec<(HeaderName, HeaderValue)> {
     }
 }
 
-/// Drops what concerns one connection only (RFC 9110 §7.6.1).
-pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
+/// Drops of an answer's headers what is not for the client.
+pub(super) fn keep_passed_down(headers: &mut HeaderMap) {
     let named = named_by_connection(headers);
-    let is_dropped = |name: &&HeaderName| is_hop_by_hop(name) || named.contains(*name);
+    let is_dropped = |name: &&HeaderName| !is_passed_down(name) || named.contains(*name);
     let dropped: Vec<HeaderName> = headers.keys().filter(is_dropped).cloned().collect();
     for name in dropped {
         headers.remove(name);
     }
+}
+
+/// Whether a header of an answer is for the client, unless `Connection` names it: not what concerns one connection only
+/// (RFC 9110 §7.6.1), nor a cookie, which would be of one endpoint.
+pub(super) fn is_passed_down(name: &HeaderName) -> bool {
+    name != header::SET_COOKIE && !is_hop_by_hop(name)
 }
 
 type Field<'a> = (&'a HeaderName, &'a HeaderValue);
@@ -233,11 +239,16 @@ impl Drop for Keyed {
 /// The names that `Connection` names, which concern that connection only. They are dropped before ours are written, so
 /// that a client's `Connection: x-api-key` can't name our own.
 fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
-    let values = headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
-    let options = values.flat_map(|value| value.split(',')).map(str::trim);
-    let is_name =
-        |option: &&str| !option.eq_ignore_ascii_case("keep-alive") && !option.eq_ignore_ascii_case("close");
-    options.filter(is_name).filter_map(|name| name.parse().ok()).collect()
+    headers.get_all(header::CONNECTION).iter().flat_map(named_by).collect()
+}
+
+/// The names in one `Connection`.
+pub(super) fn named_by(value: &HeaderValue) -> impl Iterator<Item = HeaderName> {
+    let options = value.as_bytes().split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
+    let is_name = |option: &&[u8]| {
+        !option.eq_ignore_ascii_case(b"keep-alive") && !option.eq_ignore_ascii_case(b"close")
+    };
+    options.filter(is_name).filter_map(|name| HeaderName::from_bytes(name).ok())
 }
 
 /// RFC 9110 §7.6.1, with the older names that intermediaries still use. Trailers are never passed on, so that

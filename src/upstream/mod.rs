@@ -19,7 +19,6 @@ mod head;
 mod http1;
 mod http2;
 mod pool;
-mod slots;
 #[cfg(test)]
 mod tests;
 mod turns;
@@ -33,7 +32,7 @@ pub use connect::{
 };
 pub use connection::{Connection, SendError, Unsent};
 pub use descriptors::clients_max;
-pub use head::{Draft, TARGET_BYTES_MAX, strip_hop_by_hop};
+pub use head::{Draft, TARGET_BYTES_MAX};
 pub use via::has_passed_here;
 pub use wire::Admission;
 

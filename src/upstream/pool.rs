@@ -9,8 +9,9 @@ use super::connection::Connection;
 use super::head::HeadWriter;
 use super::http1::Http1;
 use super::http2::Http2;
-use super::slots::Slots;
+
 use super::wire::History;
+use crate::slots::Slots;
 
 /// The connections of an endpoint.
 pub(super) struct Pool {

@@ -8,6 +8,7 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock, mpsc};
 use std::thread;
+use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::body::Body;
@@ -18,6 +19,8 @@ use qcc_fsm::{HealthCell, Stamp, Tick};
 
 use super::*;
 use crate::config::{Environment, parse_str};
+
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// An endpoint that is in service until it is said to have left.
 struct Service(AtomicBool);
@@ -147,7 +150,8 @@ async fn a_kept_connection_that_was_closed_unheard_gets_no_byte_of_a_request() {
             after
         });
         let gate: Arc<dyn Admission> = Service::running();
-        let response = origin.connection(&gate).await.unwrap().send(question(), stamp()).await.unwrap();
+        let response =
+            origin.connection(&gate).await.unwrap().send(question(), stamp(), PATIENCE).await.unwrap();
         assert_eq!(response.status(), 200);
         assert!(response.body().is_end_stream());
 
@@ -155,7 +159,7 @@ async fn a_kept_connection_that_was_closed_unheard_gets_no_byte_of_a_request() {
         assert!(connection.is_reused());
         close.send(()).unwrap();
         heard.recv().unwrap();
-        match connection.send(question(), stamp()).await {
+        match connection.send(question(), stamp(), PATIENCE).await {
             Err(SendError::Unsent(why)) => assert!(why.is_of_connection(), "{how:?} {why}"),
             Err(error) => panic!("{how:?} {error:?}"),
             Ok(_) => panic!("{how:?} there was an answer"),
@@ -218,13 +222,14 @@ async fn what_is_written_as_the_upstream_closes_is_lost_and_never_taken_for_unse
         });
         let closer = Arc::new(ClosesBeforeWrite::default());
         let gate: Arc<dyn Admission> = closer.clone();
-        let response = origin.connection(&gate).await.unwrap().send(question(), stamp()).await.unwrap();
+        let response =
+            origin.connection(&gate).await.unwrap().send(question(), stamp(), PATIENCE).await.unwrap();
         assert!(response.body().is_end_stream());
 
         let connection = origin.connection(&gate).await.unwrap();
         assert!(connection.is_reused());
         *closer.0.lock().unwrap() = Some((close, closed));
-        let sent = connection.send(question(), stamp()).await;
+        let sent = connection.send(question(), stamp(), PATIENCE).await;
         assert!(matches!(sent, Err(SendError::Lost(_))), "{round}: {:?}", sent.map(drop));
         let taken = upstream.join().unwrap();
         assert_eq!(taken, usize::from(closes == Closes::ItsHalf), "{round}");
@@ -244,7 +249,7 @@ async fn a_request_handed_over_as_its_connection_ends_hears_of_it() {
         let (connection, (peer, _)) = (connection.unwrap(), accepted.unwrap());
         let close = tokio::spawn(async move { drop(peer) });
         (0..fastrand::u32(..=2 * wait)).for_each(|_| std::hint::spin_loop());
-        let sending = connection.send(question(), stamp());
+        let sending = connection.send(question(), stamp(), PATIENCE);
         let sent = tokio::time::timeout(std::time::Duration::from_secs(5), sending).await;
         let sent = sent.unwrap_or_else(|_| panic!("nothing was heard of the request of round {round}"));
         // So that mostly the two meet.

@@ -7,14 +7,13 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use hyper::body::Body;
-use hyper::http::header::{CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, TRANSFER_ENCODING};
-use hyper::{Method, Request, Response, StatusCode, Version};
+use hyper::http::header::{CONNECTION, CONTENT_LENGTH, HeaderMap, TRANSFER_ENCODING};
+use hyper::{Response, StatusCode, Version};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::super::outgoing::OutgoingBody;
 use super::super::relay::Aborted;
 use super::inbound::Inbound;
-use super::refusal::Refusal;
 use crate::text::content_length;
 
 /// How much of an answer is put together before it is written: what is there at once goes out at once.
@@ -25,28 +24,15 @@ const BESIDE_BYTES_MAX: usize = 128;
 /// What an answer has to suit.
 pub(super) struct Asked {
     pub version: Version,
-    is_head: bool,
+    pub is_head: bool,
     /// Whether another request may follow, as far as the client says.
-    is_kept: bool,
+    pub is_kept: bool,
 }
 
 impl Asked {
-    /// What a request asks for.
-    pub(super) fn by(request: &Request<()>) -> Self {
-        let version = request.version();
-        let options = request
-            .headers()
-            .get_all(CONNECTION)
-            .iter()
-            .flat_map(|value| value.as_bytes().split(|&byte| byte == b','));
-        let (mut closes, mut keeps) = (false, false);
-        for option in options.map(<[u8]>::trim_ascii) {
-            closes |= option.eq_ignore_ascii_case(b"close");
-            keeps |= option.eq_ignore_ascii_case(b"keep-alive");
-        }
-        // RFC 9112 §9.3.
-        let is_kept = !closes && (version == Version::HTTP_11 || keeps);
-        Self { version, is_head: *request.method() == Method::HEAD, is_kept }
+    /// By a request that was not understood.
+    pub(super) fn by_nobody() -> Self {
+        Self { version: Version::HTTP_11, is_head: false, is_kept: false }
     }
 }
 
@@ -77,18 +63,23 @@ enum Framing {
 }
 
 impl Answer {
-    /// The answer to a head that is refused: what it asks for is not known.
-    pub(super) fn refusing(refusal: Refusal) -> Self {
-        let asked = Asked { version: Version::HTTP_11, is_head: false, is_kept: false };
-        Self::new(refusal.into_answer().into_response("/"), &asked, false)
-    }
-
+    /// An answer of which the head is written first. What its headers say of the connection and of the body's end is
+    /// said anew.
     pub(super) fn new(answer: Response<OutgoingBody>, asked: &Asked, stays_open: bool) -> Self {
-        let (parts, body) = answer.into_parts();
-        let (status, mut headers) = (parts.status, parts.headers);
-        let said_length = length_said(&mut headers);
-        let closes = headers.remove(CONNECTION).is_some_and(|option| option == "close");
-        headers.remove(TRANSFER_ENCODING);
+        let (head, body) = answer.into_parts();
+        let (status, headers) = (head.status, head.headers);
+        let mut bytes = Vec::with_capacity(room_for(&headers, &body));
+        push_status_line(&mut bytes, asked.version, status);
+        let (mut said_length, mut closes) = (None, false);
+        for (name, value) in &headers {
+            if name == CONTENT_LENGTH {
+                said_length = content_length(value.as_bytes());
+            } else if name == CONNECTION {
+                closes |= value == "close";
+            } else if name != TRANSFER_ENCODING {
+                push_line(&mut bytes, name.as_str(), value.as_bytes());
+            }
+        }
         let has_no_body =
             asked.is_head || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         let length = body.size_hint().exact().or(said_length);
@@ -98,24 +89,19 @@ impl Answer {
             None if asked.version == Version::HTTP_10 => Framing::UntilClose,
             None => Framing::Chunked,
         };
+        // Where there is no body it is that of the one which there would be (RFC 9110 §8.6).
+        match length.filter(|_| status != StatusCode::NO_CONTENT) {
+            Some(length) => {
+                push_line(&mut bytes, "content-length", itoa::Buffer::new().format(length).as_bytes());
+            }
+            None if framing == Framing::Chunked => push_line(&mut bytes, "transfer-encoding", b"chunked"),
+            None => {}
+        }
         let is_kept = stays_open && asked.is_kept && !closes && framing != Framing::UntilClose;
         let after = if is_kept { After::Keep } else { After::Close };
-        // Where there is no body it is that of the one which there would be (RFC 9110 §8.6).
-        let shown_length = length.filter(|_| status != StatusCode::NO_CONTENT);
-        let mut bytes = Vec::with_capacity(room_for(&headers, &body));
-        push_status_line(&mut bytes, asked.version, status);
-        headers.iter().for_each(|(name, value)| push_line(&mut bytes, name, value.as_bytes()));
-        match framing {
-            Framing::Chunked => push_line(&mut bytes, &TRANSFER_ENCODING, b"chunked"),
-            Framing::Length(_) | Framing::UntilClose => {
-                if let Some(length) = shown_length {
-                    push_line(&mut bytes, &CONTENT_LENGTH, itoa::Buffer::new().format(length).as_bytes());
-                }
-            }
-        }
         match (after, asked.version) {
-            (After::Close, _) => push_line(&mut bytes, &CONNECTION, b"close"),
-            (After::Keep, Version::HTTP_10) => push_line(&mut bytes, &CONNECTION, b"keep-alive"),
+            (After::Close, _) => push_line(&mut bytes, "connection", b"close"),
+            (After::Keep, Version::HTTP_10) => push_line(&mut bytes, "connection", b"keep-alive"),
             (After::Keep, _) => {}
         }
         bytes.extend_from_slice(b"\r\n");
@@ -240,12 +226,6 @@ enum Gathered {
     Cut,
 }
 
-/// Takes the one length that the headers say out of them.
-fn length_said(headers: &mut HeaderMap) -> Option<u64> {
-    let length = headers.remove(CONTENT_LENGTH)?;
-    content_length(length.as_bytes())
-}
-
 fn room_for(headers: &HeaderMap, body: &OutgoingBody) -> usize {
     let lines: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
     let body_bytes = body.bytes_at_hand().min(WRITTEN_BYTES_MAX);
@@ -261,8 +241,8 @@ fn push_status_line(bytes: &mut Vec<u8>, version: Version, status: StatusCode) {
     bytes.extend_from_slice(b"\r\n");
 }
 
-fn push_line(bytes: &mut Vec<u8>, name: &HeaderName, value: &[u8]) {
-    bytes.extend_from_slice(name.as_str().as_bytes());
+fn push_line(bytes: &mut Vec<u8>, name: &str, value: &[u8]) {
+    bytes.extend_from_slice(name.as_bytes());
     bytes.extend_from_slice(b": ");
     bytes.extend_from_slice(value);
     bytes.extend_from_slice(b"\r\n");

@@ -7,6 +7,7 @@ use std::ops::Range;
 use bytes::Bytes;
 use hyper::http::header::{HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, Uri, Version};
+use memchr::memchr;
 
 use super::body::Framing;
 use super::refusal::Refusal;
@@ -34,6 +35,9 @@ pub struct Head {
     line: Option<RequestLine>,
     framing: Option<Framing>,
     has_host: bool,
+    closes: bool,
+    keeps: bool,
+    expects: bool,
     fields: Vec<Field>,
 }
 
@@ -65,6 +69,21 @@ impl Head {
             }
         }
         Ok(None)
+    }
+
+    /// Its version; HTTP/1.1 as long as that is not known.
+    pub fn version(&self) -> Version {
+        self.line.as_ref().map_or(Version::HTTP_11, |line| line.version)
+    }
+
+    /// Whether the connection may carry another request, as far as its client says (RFC 9112 §9.3).
+    pub fn is_kept(&self) -> bool {
+        !self.closes && (self.keeps || self.version() == Version::HTTP_11)
+    }
+
+    /// Whether the body may be held back until it is asked for (RFC 9110 §10.1.1: HTTP/1.0 knows no expectations).
+    pub fn is_body_held_back(&self) -> bool {
+        self.expects && self.version() == Version::HTTP_11
     }
 
     /// The request whose head was read whole, of which these are the bytes. The values share them.
@@ -133,39 +152,50 @@ impl Head {
         if self.fields.len() >= FIELDS_MAX {
             return Err(Refusal::TooManyFields);
         }
-        let (name, rest) = line.split_at(TCHARS.prefix_length(line));
-        let value = match rest {
-            [b':', value @ ..] if !name.is_empty() => value,
-            [b' ' | b'\t', ..] if name.is_empty() => return Err(Refusal::Folded),
-            _ => return Err(Refusal::Name),
+        let Some(colon) = memchr(b':', line).filter(|&colon| colon > 0 && TCHARS.has_all(&line[..colon]))
+        else {
+            return Err(if matches!(line[0], b' ' | b'\t') { Refusal::Folded } else { Refusal::Name });
         };
+        let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii_start());
+        let value_start = start + line.len() - value.len();
+        let value = value.trim_ascii_end();
         if self.fields.is_empty() {
             self.fields.reserve(FIELDS_USUAL);
         }
-        let value_start = start + line.len() - value.trim_ascii_start().len();
-        let value = value.trim_ascii();
         // A head is far shorter than 4 GiB.
         let range = |start: usize, length: usize| start as u32..(start + length) as u32;
-        self.fields.push(Field { name: range(start, name.len()), value: range(value_start, value.len()) });
-        if name.eq_ignore_ascii_case(b"host") {
-            if self.has_host {
-                return Err(Refusal::Hosts);
-            }
-            self.has_host = true;
-        } else if name.eq_ignore_ascii_case(b"content-length") {
-            self.framing = match self.framing {
-                None => Some(Framing::Length(content_length(value).ok_or(Refusal::Length)?)),
-                Some(Framing::Length(_)) => return Err(Refusal::Length),
-                Some(Framing::Chunked(_)) => return Err(Refusal::BothFramings),
-            };
-        } else if name.eq_ignore_ascii_case(b"transfer-encoding") {
-            self.framing = match self.framing {
-                None if version == Version::HTTP_11 && value.eq_ignore_ascii_case(b"chunked") => {
-                    Some(Framing::Chunked(ChunkedBody::default()))
+        self.fields.push(Field { name: range(start, colon), value: range(value_start, value.len()) });
+        match name.len() {
+            4 if name.eq_ignore_ascii_case(b"host") => {
+                if self.has_host {
+                    return Err(Refusal::Hosts);
                 }
-                None | Some(Framing::Chunked(_)) => return Err(Refusal::Coding),
-                Some(Framing::Length(_)) => return Err(Refusal::BothFramings),
-            };
+                self.has_host = true;
+            }
+            6 if name.eq_ignore_ascii_case(b"expect") => self.expects = true,
+            10 if name.eq_ignore_ascii_case(b"connection") => {
+                for option in value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii) {
+                    self.closes |= option.eq_ignore_ascii_case(b"close");
+                    self.keeps |= option.eq_ignore_ascii_case(b"keep-alive");
+                }
+            }
+            14 if name.eq_ignore_ascii_case(b"content-length") => {
+                self.framing = match self.framing {
+                    None => Some(Framing::Length(content_length(value).ok_or(Refusal::Length)?)),
+                    Some(Framing::Length(_)) => return Err(Refusal::Length),
+                    Some(Framing::Chunked(_)) => return Err(Refusal::BothFramings),
+                };
+            }
+            17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
+                self.framing = match self.framing {
+                    None if version == Version::HTTP_11 && value.eq_ignore_ascii_case(b"chunked") => {
+                        Some(Framing::Chunked(ChunkedBody::default()))
+                    }
+                    None | Some(Framing::Chunked(_)) => return Err(Refusal::Coding),
+                    Some(Framing::Length(_)) => return Err(Refusal::BothFramings),
+                };
+            }
+            _ => {}
         }
         Ok(())
     }

@@ -25,18 +25,18 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use hyper::http::header::EXPECT;
-use hyper::{Request, Response, Version};
+use bytes::Bytes;
+use hyper::{Method, Response, Version};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 use tracing::debug;
 
 use super::Proxy;
-use super::alarm::Alarm;
 use super::body::read_body;
 use super::cut::EndsAnswers;
 use super::outgoing::OutgoingBody;
 use super::woken::WhenWoken;
+use crate::alarm::Alarm;
 use crate::clock::Stopwatch;
 use answer::{After, Answer, Asked};
 pub use body::Framing;
@@ -66,21 +66,20 @@ pub(super) async fn serve<S>(
     let stop = pin!(stop);
     let mut stop = Stop { coming: WhenWoken::new(stop), has_come: false };
     let mut is_refused = false;
-    loop {
-        let answer = match connection.next(&proxy, &mut stop).await {
-            None => break,
-            Some(Err(refusal)) => {
+    while let Some(read) = connection.next(&proxy, &mut stop).await {
+        let (answer, asked) = match read {
+            // On the heap until the answer begins: it is large, and most connections have no request.
+            Ok((head, bytes)) => match Box::pin(connection.answer(&proxy, head, bytes)).await {
+                Some(answered) => answered,
+                None => return,
+            },
+            Err(refusal) => {
                 is_refused = true;
-                Answer::refusing(refusal)
-            }
-            Some(Ok(request)) => {
-                // On the heap until the answer begins: it is large, and most connections have no request.
-                let answered = Box::pin(connection.answer(&proxy, request)).await;
-                let Some((answer, asked)) = answered else { return };
-                let stays_open = connection.inbound.body.is_over() && !stop.has_come().await;
-                Answer::new(answer, &asked, stays_open)
+                (refusal.into_response(), Asked::by_nobody())
             }
         };
+        let stays_open = connection.inbound.body.is_over() && !stop.has_come().await;
+        let answer = Answer::new(answer, &asked, stays_open);
         let after = answer.after;
         match answer.deliver(&mut connection.inbound).await {
             Ok(()) if after == After::Keep => {}
@@ -115,12 +114,12 @@ struct Connection<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
-    /// The next request; none where none will come.
+    /// The head of the next request, read, and its bytes; none where none will come.
     async fn next(
         &mut self,
         proxy: &Proxy,
         stop: &mut Stop<impl Future<Output = ()> + Unpin>,
-    ) -> Option<Result<Request<()>, Refusal>> {
+    ) -> Option<Result<(Head, Bytes), Refusal>> {
         let Self { inbound, alarm, .. } = self;
         let (mut head, mut deadline) = (Head::default(), None);
         let read = poll_fn(|cx| {
@@ -145,31 +144,37 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
             }
         });
         let (length, framing) = match read.await? {
-            Ok(read) => read?,
+            Ok(Some(read)) => read,
+            Ok(None) => return None,
             Err(refusal) => return Some(Err(refusal)),
         };
         inbound.body = framing;
-        Some(head.into_request(&inbound.take(length)?))
+        Some(Ok((head, inbound.take(length)?)))
     }
 
     /// Reads a request's body and answers it; none when its client leaves before.
     async fn answer(
         &mut self,
         proxy: &Arc<Proxy>,
-        mut request: Request<()>,
+        head: Head,
+        bytes: Bytes,
     ) -> Option<(Response<OutgoingBody>, Asked)> {
         let Self { inbound, alarm, ends_answers } = self;
-        let asked = Asked::by(&request);
-        if asked.version == Version::HTTP_10 {
+        let is_held_back = head.is_body_held_back();
+        if head.version() == Version::HTTP_10 {
             ends_answers.note();
         }
+        let (version, is_kept) = (head.version(), head.is_kept());
+        let mut request = match head.into_request(&bytes) {
+            Ok(request) => request,
+            Err(refusal) => return Some((refusal.into_response(), Asked::by_nobody())),
+        };
+        let asked = Asked { version, is_kept, is_head: *request.method() == Method::HEAD };
         let settings = proxy.cluster.settings();
         let client = match proxy.admit(&mut request, !inbound.body.is_over(), &settings) {
             Ok(client) => client,
             Err(answer) => return Some((answer, asked)),
         };
-        // RFC 9110 §10.1.1: HTTP/1.0 has no expectations. That there is no other was looked at.
-        let is_held_back = asked.version == Version::HTTP_11 && request.headers().contains_key(EXPECT);
         let body = RequestBody::new(inbound, is_held_back);
         let body = read_body(body, &proxy.bodies, &settings, alarm).await;
         let answering = proxy.answer(&request, body, client, &settings);

@@ -1,6 +1,9 @@
 //! Why a request's head is refused, and what its sender is told.
 
+use hyper::Response;
+
 use super::super::answers::OwnAnswer;
+use super::super::outgoing::OutgoingBody;
 
 /// Why a head is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +40,12 @@ pub enum Refusal {
 
 impl Refusal {
     /// The answer to the one who sent it.
-    pub fn into_answer(self) -> OwnAnswer {
+    pub(super) fn into_response(self) -> Response<OutgoingBody> {
+        // What it asks for is not known.
+        self.into_answer().into_response("/")
+    }
+
+    fn into_answer(self) -> OwnAnswer {
         let message = || format!("qcc: the request's head {}", self.as_str());
         match self {
             Self::TooLong | Self::TooManyFields => OwnAnswer::head_too_large(message()),

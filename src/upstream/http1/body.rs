@@ -24,6 +24,24 @@ pub(super) enum Framing {
 }
 
 impl Framing {
+    /// Takes what these bytes carry of the body out of them: a slice of them where that is all that they are.
+    fn take_out_of(&mut self, unread: &mut Bytes) -> io::Result<Bytes> {
+        match self {
+            Self::Length(left) => {
+                let length = unread.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
+                *left -= length as u64;
+                Ok(unread.split_to(length))
+            }
+            Self::Chunked(_) => {
+                let (data, taken) = self.take(unread)?;
+                // An empty rest would keep what it is the rest of; an empty slice does not.
+                *unread = unread.slice(taken..);
+                Ok(data)
+            }
+            Self::UntilClose => Ok(std::mem::take(unread)),
+        }
+    }
+
     /// What these bytes carry of the body, and how many of them are its.
     fn take(&mut self, bytes: &[u8]) -> io::Result<(Bytes, usize)> {
         match self {
@@ -84,7 +102,11 @@ impl Http1Body {
     fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
         while let Some(exchange) = &mut self.exchange {
             let framing = &mut self.framing;
-            let Some(data) = ready!(exchange.poll_read(cx, |bytes| framing.take(bytes)))? else {
+            let data = match exchange.unread() {
+                Some(unread) => Some(framing.take_out_of(unread)?),
+                None => ready!(exchange.poll_read(cx, |fresh| framing.take(fresh)))?,
+            };
+            let Some(data) = data else {
                 self.exchange = None;
                 return Poll::Ready(match self.framing {
                     Framing::UntilClose => None,

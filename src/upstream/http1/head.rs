@@ -12,6 +12,7 @@ use hyper::http::header::{
 use hyper::{Method, StatusCode};
 
 use super::super::age;
+use super::super::head::{is_passed_down, named_by};
 use super::body::Framing;
 use crate::chunked::ChunkedBody;
 use crate::text::content_length;
@@ -26,6 +27,7 @@ const OWN_FIELDS: usize = 3;
 #[derive(Debug)]
 pub(super) struct AnswerHead {
     pub status: StatusCode,
+    /// Those that are for the client.
     pub headers: HeaderMap,
     /// How its body is delimited.
     pub framing: Framing,
@@ -70,7 +72,12 @@ pub(super) fn read(bytes: &Bytes, method: &Method) -> io::Result<Read> {
             return Err(malformed(format!("its header {:?} is malformed", field.name)));
         };
         said.note(&name, &value);
-        headers.append(name, value);
+        if is_passed_down(&name) {
+            headers.append(name, value);
+        }
+    }
+    for name in &said.named {
+        headers.remove(name);
     }
     let is_http11 = head.version == Some(1);
     let framing = match status {
@@ -98,6 +105,8 @@ struct Said {
     coding: Option<Coding>,
     closes: bool,
     keeps: bool,
+    /// What `Connection` names beside that.
+    named: Vec<HeaderName>,
     idle_max: Option<Duration>,
 }
 
@@ -124,6 +133,7 @@ impl Said {
         } else if name == CONNECTION {
             self.closes |= parts().any(|option| option.eq_ignore_ascii_case(b"close"));
             self.keeps |= parts().any(|option| option.eq_ignore_ascii_case(b"keep-alive"));
+            self.named.extend(named_by(value));
         } else if name == age::KEEP_ALIVE {
             self.idle_max = self.idle_max.or(age::idle_allowed(value));
         }

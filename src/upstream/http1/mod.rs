@@ -30,7 +30,8 @@ use super::connection::{SendError, Unsent};
 use super::head::Draft;
 use super::pool::Pool;
 use super::wire::{Admission, History};
-use crate::clock::Deadline;
+use crate::alarm::Alarm;
+use crate::clock::{Deadline, Stopwatch};
 pub(super) use body::Http1Body;
 use head::{AnswerHead, Read};
 use request::Outgoing;
@@ -54,12 +55,22 @@ pub(super) struct Http1 {
     idle_max: Duration,
     /// The proxy that reads our requests, where one does.
     reader: Option<Arc<str>>,
+    /// Rings where an answer does not come in time.
+    alarm: Alarm,
 }
 
 impl Http1 {
     pub(super) fn new(stream: Stream, admission: Arc<dyn Admission>, reader: Option<Arc<str>>) -> Box<Self> {
         let (ends, idle_max) = (age::end_of_life(), age::IDLE_MAX);
-        Box::new(Self { stream, admission, ends, idle_until: ends, idle_max, reader })
+        Box::new(Self {
+            stream,
+            admission,
+            ends,
+            idle_until: ends,
+            idle_max,
+            reader,
+            alarm: Alarm::default(),
+        })
     }
 
     /// Begins to lie idle.
@@ -90,17 +101,23 @@ impl Http1 {
         stamp: Stamp,
         history: History,
         pool: &Arc<Pool>,
+        patience: Duration,
     ) -> Result<Response<Http1Body>, SendError> {
         let method = draft.method;
         let outgoing = Outgoing::new(&pool.head, draft);
         let mut exchange = Exchange::new(self, outgoing);
         // Unconstrained: a task that has used up its turns would have the first write wait, and over TLS what waits is
         // not looked at again. An answer's head is short enough to be read at one turn.
+        let mut deadline = None;
         let answered = unconstrained(poll_fn(|cx| {
             if !exchange.outgoing.has_begun() {
                 exchange.connection.check(stamp, history)?;
             }
-            exchange.poll_head(cx, method).map_err(lost)
+            if let Poll::Ready(head) = exchange.poll_head(cx, method) {
+                return Poll::Ready(head.map_err(lost));
+            }
+            let deadline = *deadline.get_or_insert_with(|| Stopwatch::start().after(patience));
+            exchange.connection.alarm.poll(cx, deadline).map(|()| Err(SendError::Silent))
         }));
         let AnswerHead { status, headers, framing, idle_max } = *answered.await?;
         // To be passed on it would have to be asked for: what follows it is no HTTP.
@@ -200,18 +217,18 @@ impl Exchange {
         }
     }
 
-    /// Reads on in the answer, and gives what `take` makes of it; `take` says too how many of the bytes it has taken.
-    /// None when the connection is at its end.
+    /// What came with the head of the answer, or behind a body's piece, if anything did.
+    fn unread(&mut self) -> Option<&mut Bytes> {
+        Some(&mut self.unread).filter(|unread| !unread.is_empty())
+    }
+
+    /// Reads on in the answer, once nothing is unread, and gives what `take` makes of it; `take` says too how many of the
+    /// bytes it has taken. None when the connection is at its end.
     fn poll_read<T>(
         &mut self,
         cx: &mut Context<'_>,
         take: impl FnOnce(&[u8]) -> io::Result<(T, usize)>,
     ) -> Poll<io::Result<Option<T>>> {
-        if !self.unread.is_empty() {
-            let (data, taken) = take(&self.unread)?;
-            self.take_up(taken);
-            return Poll::Ready(Ok(Some(data)));
-        }
         self.outgoing.write(cx, &mut self.connection.stream)?;
         let mut surplus = Bytes::new();
         let read = self.poll_stream(cx, |fresh| {

@@ -150,7 +150,7 @@ async fn a_request_whose_first_byte_must_wait_is_not_written_once_the_endpoint_h
         let (origin, upstream) = (nowhere(), Upstream::saying([], End::Silence, 1000));
         // Where its task is out of turns it is that which has the write wait, else the peer.
         upstream.lock().unwrap().makes_writes_wait = is_out_of_turns;
-        let mut sending = pin!(connected(&origin, &upstream).send(question(), stamp()));
+        let mut sending = pin!(connected(&origin, &upstream).send(question(), stamp(), PATIENCE));
         poll_fn(|cx| {
             while is_out_of_turns && coop::has_budget_remaining() {
                 if let Poll::Ready(turn) = coop::poll_proceed(cx) {
@@ -282,7 +282,7 @@ proptest! {
                 if answer.framing == Framing::UntilClose && !is_last {
                     return;
                 }
-                let sending = connection.send(question(), stamp());
+                let sending = connection.send(question(), stamp(), PATIENCE);
                 let sent = tokio::time::timeout(std::time::Duration::from_secs(1), sending).await.unwrap();
                 let response = match sent {
                     // What came unasked was found at the last look.
@@ -318,7 +318,7 @@ async fn an_answer_that_is_cut_while_its_request_is_written_is_lost_or_broken_of
             let said = (cut > 0).then(|| Piece { after_bytes: 1, said: bytes[..cut].to_vec() });
             let upstream = Upstream::saying(said, End::Fin, 3);
             // It closes before anything is written where it says nothing.
-            let sent = connected(&origin, &upstream).send(question(), stamp()).await;
+            let sent = connected(&origin, &upstream).send(question(), stamp(), PATIENCE).await;
             match sent {
                 Err(SendError::Unsent(Unsent::Closed)) => assert_eq!(cut, 0),
                 Err(SendError::Lost(_)) => assert!((1..head_bytes).contains(&cut), "{framing:?} {cut}"),

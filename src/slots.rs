@@ -11,7 +11,7 @@ const ROW_SLOTS: usize = u64::BITS as usize;
 
 /// A bounded set. The lowest slots are filled first and emptied first, so that the things that are in use now and then
 /// are always the same few, and the others grow old together.
-pub(super) struct Slots<T> {
+pub struct Slots<T> {
     rows: [Row<T>; ROWS],
 }
 
@@ -40,18 +40,18 @@ impl<T> Default for Row<T> {
 
 impl<T> Slots<T> {
     /// Keeps a thing; gives it back where all slots are taken.
-    pub(super) fn put(&self, thing: Box<T>) -> Option<Box<T>> {
+    pub fn put(&self, thing: Box<T>) -> Option<Box<T>> {
         self.rows.iter().try_fold(thing, |thing, row| row.put(thing).ok_or(())).ok()
     }
 
     /// Takes the thing in the lowest slot.
-    pub(super) fn take(&self) -> Option<Box<T>> {
+    pub fn take(&self) -> Option<Box<T>> {
         self.rows.iter().find_map(|row| row.take(u64::MAX))
     }
 
     /// Looks at each thing, and lets go of those that are not to be kept. One that is being looked at is not there for
     /// others meanwhile.
-    pub(super) fn retain(&self, mut keep: impl FnMut(&mut T) -> bool) {
+    pub fn retain(&self, mut keep: impl FnMut(&mut T) -> bool) {
         for row in &self.rows {
             // What is put there meanwhile is fresh. Relaxed: it only says where to look.
             let mut filled = row.filled.load(Ordering::Relaxed);
@@ -68,7 +68,7 @@ impl<T> Slots<T> {
     }
 
     /// How many there are. Relaxed: a figure.
-    pub(super) fn len(&self) -> usize {
+    pub fn len(&self) -> usize {
         self.rows.iter().map(|row| row.filled.load(Ordering::Relaxed).count_ones() as usize).sum()
     }
 }
