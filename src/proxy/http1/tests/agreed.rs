@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use http_body_util::{BodyExt, Empty};
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{CONNECTION, TRANSFER_ENCODING};
+use hyper::header::{CONNECTION, HeaderMap, TRANSFER_ENCODING};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, Version};
@@ -53,13 +53,12 @@ async fn read_by_hyper(bytes: &[u8]) -> ByHyper {
 }
 
 /// Whether another request may follow (RFC 9112 §9.3).
-fn is_kept(request: &Seen) -> bool {
-    let values = request.headers.get_all(CONNECTION).iter().map(|value| value.as_bytes());
-    let mut options = values.flat_map(|value| value.split(|&byte| byte == b',')).map(<[u8]>::trim_ascii);
-    match request.version {
-        Version::HTTP_10 => options.any(|option| option.eq_ignore_ascii_case(b"keep-alive")),
-        _ => !options.any(|option| option.eq_ignore_ascii_case(b"close")),
-    }
+pub(super) fn is_kept(version: Version, headers: &HeaderMap) -> bool {
+    let values = headers.get_all(CONNECTION).iter().map(|value| value.as_bytes());
+    let options = values.flat_map(|value| value.split(|&byte| byte == b','));
+    let options: Vec<_> = options.map(|option| option.trim_ascii().to_ascii_lowercase()).collect();
+    let says = |option: &str| options.iter().any(|said| said == option.as_bytes());
+    !says("close") && (version == Version::HTTP_11 || says("keep-alive"))
 }
 
 pub(super) fn piece() -> impl Strategy<Value = Vec<u8>> {
@@ -123,7 +122,7 @@ proptest! {
         // It goes on where ours refuses.
         prop_assert!(hyper.requests.len() == both || follower.stop.is_some(), "{:?} of {sent:?}", hyper.requests);
         // Ours goes on where the connection was to end, and where hyper refuses trailers, which ours does not look into.
-        let has_ended = hyper.requests.last().is_some_and(|last| !is_kept(last));
+        let has_ended = hyper.requests.last().is_some_and(|last| !is_kept(last.version, &last.headers));
         let in_chunks = ours.get(both).is_some_and(|next| next.headers.contains_key(TRANSFER_ENCODING));
         prop_assert!(
             ours.len() == both || has_ended || (hyper.is_broken_off && in_chunks),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::http::header::CONTENT_LENGTH;
-use hyper::{Method, Request, Response, Version};
+use hyper::{Method, Response, Version};
 use proptest::prelude::*;
 use tokio::io::{AsyncReadExt, duplex};
 
@@ -34,13 +34,13 @@ enum End {
 
 use End::{Clean, Cut};
 
-fn asking(method: Method, version: Version) -> Request<()> {
-    Request::builder().method(method).version(version).header("connection", "keep-alive").body(()).unwrap()
+fn asking(method: Method, version: Version) -> Asked {
+    Asked { version, is_head: method == Method::HEAD, is_kept: true }
 }
 
 /// An answer of this status and, where it says one, length.
 async fn delivered(
-    request: Request<()>,
+    asked: Asked,
     (status, said): (u16, Option<&str>),
     pieces: &[&[u8]],
     end: End,
@@ -54,7 +54,7 @@ async fn delivered(
     if let Some(said) = said {
         response.headers_mut().insert(CONTENT_LENGTH, said.parse().unwrap());
     }
-    let answer = Answer::new(response, &Asked::by(&request), true);
+    let answer = Answer::new(response, &asked, true);
     let after = answer.after;
     // Less than an answer, so that it is written bit by bit.
     let (server, mut client) = duplex(100);

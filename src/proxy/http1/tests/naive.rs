@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::super::head::FIELDS_MAX;
 use super::super::{Framing, HEAD_BYTES_MAX, Head, Refusal};
-use super::agreed::piece;
+use super::agreed::{self, piece};
 use crate::chunked::ChunkedBody;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -141,6 +141,7 @@ fn head() -> impl Strategy<Value = Vec<u8>> {
     let line = prop_oneof![
         4 => "[a-zA-Z!~-]{1,20}: ?[ -~\t\u{80}-\u{ff}]{0,40}\r\n",
         1 => "(host|Content-Length|transfer-encoding): ?(chunked|h|0|5|7x)? ?\r\n",
+        1 => "(Connection|expect): ?(close|Keep-alive|x|100-continue|,| ){0,3}\r\n",
         1 => "[ -~\t]{0,12}\r\n",
     ];
     let odd = prop_oneof![3 => Just(&b""[..]), 1 => Just(&b"\r"[..]), 1 => Just(&b"\n"[..]), 1 => Just(&b"\0"[..]), 1 => Just(&b"\x7f"[..]), 1 => Just(&b"#"[..]), 1 => Just(&b" "[..]), 1 => Just(&b":"[..])];
@@ -161,7 +162,14 @@ fn assert_read_alike(bytes: &[u8], step: usize) {
         let (read, expected) = (head.read(&bytes[..end]), naive.read(&bytes[..end]));
         assert_eq!(read, expected, "{} of {:?}", end, String::from_utf8_lossy(bytes));
         if let Ok(Some((length, _))) = read {
-            assert_parts(head.into_request(&Bytes::copy_from_slice(&bytes[..length])), &bytes[..length]);
+            let (is_kept, is_body_held_back) = (head.is_kept(), head.is_body_held_back());
+            let request = head.into_request(&Bytes::copy_from_slice(&bytes[..length]));
+            if let Ok(request) = &request {
+                assert_eq!(is_kept, agreed::is_kept(request.version(), request.headers()));
+                let expects = request.headers().contains_key("expect");
+                assert_eq!(is_body_held_back, expects && request.version() == hyper::Version::HTTP_11);
+            }
+            assert_parts(request, &bytes[..length]);
             break;
         } else if read.is_err() {
             break;
