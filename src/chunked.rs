@@ -41,7 +41,7 @@ impl ChunkedBody {
     /// When they are malformed, once what came before that was given.
     pub fn take(&mut self, bytes: &[u8], data: &mut Vec<u8>) -> Result<usize, Malformed> {
         let (before, mut taken) = (data.len(), 0);
-        while let Some(&byte) = bytes.get(taken).filter(|_| !self.is_over()) {
+        while taken < bytes.len() && !self.is_over() {
             if let Chunks::Data { left } = &mut self.chunks {
                 let length = (bytes.len() - taken).min(usize::try_from(*left).unwrap_or(usize::MAX));
                 data.extend_from_slice(&bytes[taken..taken + length]);
@@ -54,15 +54,14 @@ impl ChunkedBody {
                 self.beside_bytes = self.beside_bytes.saturating_sub(length * BESIDE_BYTES_A_BYTE);
                 continue;
             }
-            match self.chunks.after(byte).filter(|_| self.beside_bytes < BESIDE_BYTES_MAX) {
-                Some(next) => {
-                    self.chunks = next;
-                    self.beside_bytes += 1;
-                    taken += 1;
-                }
+            let room = BESIDE_BYTES_MAX - self.beside_bytes;
+            let passed = self.chunks.pass(&bytes[taken..bytes.len().min(taken + room)]);
+            taken += passed;
+            self.beside_bytes += passed;
+            let goes_on = matches!(self.chunks, Chunks::Data { .. } | Chunks::End);
+            if !goes_on && taken < bytes.len() {
                 // The next look finds it again.
-                None if data.len() > before => break,
-                None => return Err(Malformed),
+                return if data.len() > before { Ok(taken) } else { Err(Malformed) };
             }
         }
         Ok(taken)
@@ -99,6 +98,20 @@ enum Chunks {
 }
 
 impl Chunks {
+    /// Goes on to the next data or to the end, and gives how many of these bytes that took.
+    fn pass(&mut self, bytes: &[u8]) -> usize {
+        for (at, &byte) in bytes.iter().enumerate() {
+            match self.after(byte) {
+                None => return at,
+                Some(next) => *self = next,
+            }
+            if matches!(self, Self::Data { .. } | Self::End) {
+                return at + 1;
+            }
+        }
+        bytes.len()
+    }
+
     fn after(self, byte: u8) -> Option<Self> {
         let digit = || char::from(byte).to_digit(16).map(u64::from);
         match (self, byte) {
