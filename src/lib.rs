@@ -11,6 +11,7 @@ pub mod clock;
 pub mod cluster;
 pub mod config;
 pub mod exchange;
+pub mod fields;
 pub mod prober;
 pub mod process;
 pub mod proxy;

@@ -1,8 +1,7 @@
 //! Which call of which protocol a path is.
 
-use hyper::http::HeaderMap;
-
 use crate::config::Protocol;
+use crate::fields::Fields;
 
 /// A call under `/v1/`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,15 +43,15 @@ impl Call {
 
     /// The protocol of the call. `/v1/models` and what is under other names belong to both: there the
     /// headers that only one vendor's clients send tell.
-    pub fn protocol(self, path: &str, headers: &HeaderMap) -> Protocol {
+    pub fn protocol(self, path: &str, fields: &Fields) -> Protocol {
         match self {
             Self::Messages | Self::CountTokens => Protocol::Anthropic,
             Self::ChatCompletions | Self::Completions | Self::Responses | Self::Embeddings => {
                 Protocol::OpenAi
             }
             Self::Models | Self::Other => {
-                let anthropic = headers.contains_key("anthropic-version")
-                    || headers.contains_key("x-api-key")
+                let anthropic = fields.has("anthropic-version")
+                    || fields.has("x-api-key")
                     || path.starts_with("/v1/messages/");
                 if anthropic { Protocol::Anthropic } else { Protocol::OpenAi }
             }

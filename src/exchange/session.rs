@@ -3,21 +3,20 @@
 use std::borrow::Cow;
 use std::sync::LazyLock;
 
-use hyper::http::header::{AUTHORIZATION, HeaderMap, HeaderName};
 use memchr::memchr2;
 use memchr::memmem::Finder;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use super::json::{Elements, TopLevel, as_string};
 use crate::cluster::SessionKey;
+use crate::fields::Fields;
 
 /// Claude Code's name for a session; its subagents send their parent's.
-static CLAUDE_CODE_HEADER: HeaderName = HeaderName::from_static("x-claude-code-session-id");
+const CLAUDE_CODE_HEADER: &str = "x-claude-code-session-id";
 /// Codex' name for a session; the second is how it was written up to 2025.
-static CODEX_HEADERS: [HeaderName; 2] =
-    [HeaderName::from_static("session-id"), HeaderName::from_static("session_id")];
+const CODEX_HEADERS: [&str; 2] = ["session-id", "session_id"];
 /// A client's key, where a prompt is all that tells sessions apart.
-static CREDENTIAL_HEADERS: [HeaderName; 2] = [HeaderName::from_static("x-api-key"), AUTHORIZATION];
+const CREDENTIAL_HEADERS: [&str; 2] = ["x-api-key", "authorization"];
 /// The longest `metadata` that is looked into; the API takes a `user_id` of 256 characters.
 const METADATA_BYTES_MAX: usize = 4096;
 /// Tells a prompt from a name.
@@ -58,12 +57,12 @@ impl<'a> SessionClues<'a> {
     ///
     /// A name gives the same session wherever it stands, so that a request without the header goes with
     /// those that have it.
-    pub fn session(&self, headers: &HeaderMap) -> Option<SessionKey> {
-        named_by(headers, &CLAUDE_CODE_HEADER)
+    pub fn session(&self, fields: &Fields) -> Option<SessionKey> {
+        named_by(fields, CLAUDE_CODE_HEADER)
             .or_else(|| self.named_by_user_id())
-            .or_else(|| CODEX_HEADERS.iter().find_map(|name| named_by(headers, name)))
+            .or_else(|| CODEX_HEADERS.iter().find_map(|name| named_by(fields, name)))
             .or_else(|| named(text_of(self.prompt_cache_key)?.as_bytes()))
-            .or_else(|| self.told_by_prompt(headers))
+            .or_else(|| self.told_by_prompt(fields))
     }
 
     /// `{"session_id": …}` as a text, or as older clients write it, `user_…_account_…_session_…`.
@@ -78,7 +77,7 @@ impl<'a> SessionClues<'a> {
         }
     }
 
-    fn told_by_prompt(&self, headers: &HeaderMap) -> Option<SessionKey> {
+    fn told_by_prompt(&self, fields: &Fields) -> Option<SessionKey> {
         let system = if is_blank(self.system) { &[] } else { without_billing_line(self.system) };
         let tools = if is_blank(self.tools) { &[] } else { self.tools };
         let mut turns = Elements::of(self.turns);
@@ -90,14 +89,13 @@ impl<'a> SessionClues<'a> {
         if prompt == PROMPT_SEED {
             return None;
         }
-        let credential = CREDENTIAL_HEADERS.iter().find_map(|name| headers.get(name));
-        let credential = credential.map_or(&[][..], |credential| credential.as_bytes());
-        Some(SessionKey(xxh3_64_with_seed(credential, prompt)))
+        let credential = CREDENTIAL_HEADERS.iter().find_map(|name| fields.first(name));
+        Some(SessionKey(xxh3_64_with_seed(credential.unwrap_or_default(), prompt)))
     }
 }
 
-fn named_by(headers: &HeaderMap, header: &HeaderName) -> Option<SessionKey> {
-    named(headers.get(header)?.as_bytes())
+fn named_by(fields: &Fields, header: &str) -> Option<SessionKey> {
+    named(fields.first(header)?)
 }
 
 fn named(name: &[u8]) -> Option<SessionKey> {

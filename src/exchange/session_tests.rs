@@ -1,6 +1,5 @@
 use std::collections::HashSet;
 
-use hyper::http::header::{HeaderName, HeaderValue};
 use serde_json::{Value, json};
 
 use super::*;
@@ -8,15 +7,12 @@ use crate::exchange::{RequestFacts, json};
 
 const ID: &str = "0f3a2b1c-7d4e-4a6f-9b8c-1d2e3f405162";
 
-fn headers(list: &[(&str, &str)]) -> HeaderMap {
-    let pairs = list
-        .iter()
-        .map(|(name, value)| (name.parse::<HeaderName>().unwrap(), value.parse::<HeaderValue>().unwrap()));
-    pairs.collect()
+fn fields(list: &[(&str, &str)]) -> Fields {
+    list.iter().copied().collect()
 }
 
 fn session_of(list: &[(&str, &str)], body: &str) -> Option<SessionKey> {
-    RequestFacts::with_clues(body.as_bytes()).1.session(&headers(list))
+    RequestFacts::with_clues(body.as_bytes()).1.session(&fields(list))
 }
 
 fn session_in(body: &Value) -> Option<SessionKey> {

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
-use hyper::http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue};
 use hyper::http::uri::PathAndQuery;
 use hyper::{Method, Response, StatusCode};
 use qcc_fsm::{Cause, CheckMethod, Outcome, Verdict};
@@ -19,12 +18,13 @@ use crate::exchange::{
     ByHead, Call, Cooling, ErrorText, Head, Judgement, apply_cooldown, failed_connect, judge_error_body,
     judge_lost, judge_timeout, judge_unconnected,
 };
+use crate::fields::Fields;
 use crate::upstream::{AnswerBody, ConnectError, Connection, Draft, ReplayBody, SendError, with_causes};
 
 /// The most of an answer that is read.
 const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// The version of the Messages API that a check speaks.
-const ANTHROPIC_VERSION: HeaderValue = HeaderValue::from_static("2023-06-01");
+const ANTHROPIC_VERSION: &str = "2023-06-01";
 
 /// A check that is about to be sent.
 pub(super) struct Check {
@@ -183,17 +183,16 @@ impl Check {
         endpoint: &Endpoint,
         code: &str,
     ) -> Result<Response<AnswerBody>, SendError> {
-        let mut headers = HeaderMap::new();
-        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        let mut fields = Fields::from_iter([("accept", "application/json")]);
         if endpoint.settings.protocol == Protocol::Anthropic {
-            headers.insert("anthropic-version", ANTHROPIC_VERSION);
+            fields = fields.with("anthropic-version", ANTHROPIC_VERSION);
         }
         let (method, target, body) = match self.method {
             CheckMethod::ModelList | CheckMethod::Network => {
                 (Method::GET, PathAndQuery::from_static("/v1/models"), ReplayBody::default())
             }
             CheckMethod::Chat => {
-                headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+                fields = fields.with("content-type", "application/json");
                 let protocol = endpoint.settings.protocol;
                 let model = self.model.clone().or_else(|| endpoint.vitals.last_model());
                 let model = model.as_deref().unwrap_or(chat::small_model(protocol));
@@ -202,7 +201,7 @@ impl Check {
                 (Method::POST, chat::target(protocol), Bytes::from(body).into())
             }
         };
-        let draft = Draft { method: &method, target: &target, headers: &headers, body };
+        let draft = Draft { method: &method, target: &target, fields: &fields, body };
         connection.send(draft, self.attempt.stamp(), self.limit).await
     }
 

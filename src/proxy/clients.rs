@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use hyper::Response;
-use hyper::http::HeaderMap;
 use qcc_fsm::{Interval, Tick, Ticks};
 use tracing::{debug, warn};
 
@@ -14,6 +13,7 @@ use super::outgoing::OutgoingBody;
 use crate::cluster::Cluster;
 use crate::config::ClusterSettings;
 use crate::exchange::Call;
+use crate::fields::Fields;
 
 /// Between two lines about requests that were refused: guesses must not fill a disk.
 const SAID_EVERY: Ticks = Ticks::from_secs(1);
@@ -39,12 +39,12 @@ impl Refusals {
 /// # Errors
 /// The answer to a request without a right token.
 pub(super) fn let_in(
-    headers: &HeaderMap,
+    fields: &Fields,
     settings: &ClusterSettings,
     cluster: &Cluster,
     refusals: &Refusals,
 ) -> Result<Option<Arc<str>>, OwnAnswer> {
-    match guard::authorise(headers, settings) {
+    match guard::authorise(fields, settings) {
         Ok(Some(token)) => {
             cluster.clients.count(token.name(), cluster.clock.now());
             Ok(Some(token.name().clone()))

@@ -138,9 +138,9 @@ async fn send(attempt: &mut Attempt, incomer: &Incomer<'_>, settings: &ClusterSe
         attempt.begin();
         sends += 1;
         let draft = Draft {
-            method: incomer.head.method(),
+            method: &incomer.head.method,
             target: incomer.target,
-            headers: incomer.head.headers(),
+            fields: &incomer.head.fields,
             body: incomer.body_for(&endpoint.settings),
         };
         match connection.send(draft, attempt.stamp(), patience).await {

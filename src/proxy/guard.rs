@@ -1,13 +1,14 @@
 //! The request guard: what may be forwarded at all, and for whom.
 
-use hyper::http::header::{AUTHORIZATION, HeaderMap, HeaderName};
-use hyper::{Method, Request, Version};
+use hyper::{Method, Version};
 
 use super::answers::OwnAnswer;
+use super::head::RequestHead;
 use super::host::{check_origin, host_of};
 use super::look::{Look, Once};
 use super::target::check_target;
 use crate::config::{ClientToken, ClusterSettings};
+use crate::fields::Fields;
 
 /// What may be asked under `/v1/`. Of another method nobody here knows what its answer looks like, or whether it
 /// may be repeated.
@@ -19,11 +20,11 @@ pub static METHODS: [Method; 7] =
 ///
 /// # Errors
 /// The answer that says why.
-pub fn check<B>(request: &Request<B>, settings: &ClusterSettings) -> Result<Option<u64>, OwnAnswer> {
-    if !METHODS.contains(request.method()) {
+pub fn check(request: &RequestHead, settings: &ClusterSettings) -> Result<Option<u64>, OwnAnswer> {
+    if !METHODS.contains(&request.method) {
         return Err(OwnAnswer::method_not_allowed());
     }
-    let look = Look::at(request.headers());
+    let look = Look::at(&request.fields);
     let host = host_of(request, &look)?;
     // With client tokens a page that rebinds a name to this address has no token to send.
     if settings.client_tokens.is_empty() && !host.is_own(settings) {
@@ -34,15 +35,15 @@ pub fn check<B>(request: &Request<B>, settings: &ClusterSettings) -> Result<Opti
     }
     check_origin(&look, &host)?;
     check_target(request)?;
-    let is_websocket = request.method() == Method::GET && request.uri().path() == "/v1/responses";
+    let is_websocket = request.method == Method::GET && request.uri.path() == "/v1/responses";
     if look.asks_for_upgrade && !is_websocket {
         return Err(OwnAnswer::bad_request("qcc: no protocol can be upgraded to here"));
     }
     // RFC 9110 §10.1.1: HTTP/1.0 has no expectations.
-    if look.expects_unknown && request.version() != Version::HTTP_10 {
+    if look.expects_unknown && request.version != Version::HTTP_10 {
         return Err(OwnAnswer::expectation_failed());
     }
-    let forwards_left = forwards_left(request.method(), look.max_forwards)?;
+    let forwards_left = forwards_left(&request.method, look.max_forwards)?;
     if look.has_passed_here {
         return Err(OwnAnswer::looping());
     }
@@ -56,7 +57,7 @@ fn forwards_left(method: &Method, said: Once<'_>) -> Result<Option<u64>, OwnAnsw
     }
     let value = match said {
         Once::Absent => return Ok(None),
-        Once::One(value) => value.to_str().ok(),
+        Once::One(value) => std::str::from_utf8(value).ok(),
         Once::Several => None,
     };
     let digits = value.filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
@@ -71,15 +72,14 @@ fn forwards_left(method: &Method, said: Once<'_>) -> Result<Option<u64>, OwnAnsw
 /// # Errors
 /// The answer to a request without a right one.
 pub fn authorise<'s>(
-    headers: &HeaderMap,
+    fields: &Fields,
     settings: &'s ClusterSettings,
 ) -> Result<Option<&'s ClientToken>, OwnAnswer> {
     if settings.client_tokens.is_empty() {
         return Ok(None);
     }
-    const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
-    let bare = headers.get_all(API_KEY).iter().map(|value| value.as_bytes());
-    let bearer = headers.get_all(AUTHORIZATION).iter().filter_map(|value| bearer_token(value.as_bytes()));
+    let bare = fields.all("x-api-key");
+    let bearer = fields.all("authorization").filter_map(bearer_token);
     // Each one is looked at: the time taken does not tell which one was right.
     let first_right =
         bare.chain(bearer).fold(None, |known, presented| known.or(settings.client_token(presented)));
@@ -94,6 +94,8 @@ fn bearer_token(value: &[u8]) -> Option<&[u8]> {
 
 #[cfg(test)]
 mod tests {
+    use hyper::Request;
+
     use super::*;
     use crate::config::{Environment, parse_str};
 
@@ -103,9 +105,10 @@ mod tests {
         parsed.clusters["a"].clone()
     }
 
-    fn request(method: &str, name: &str, values: &[&str]) -> Request<()> {
+    fn request(method: &str, name: &str, values: &[&str]) -> RequestHead {
         let builder = Request::builder().method(method).uri("/v1/messages").header("host", "localhost");
-        values.iter().fold(builder, |builder, value| builder.header(name, *value)).body(()).unwrap()
+        let request = values.iter().fold(builder, |builder, value| builder.header(name, *value)).body(());
+        RequestHead::from(&request.unwrap())
     }
 
     #[test]
@@ -122,7 +125,7 @@ mod tests {
         ] {
             let mut request = request("POST", "expect", values);
             assert_eq!(check(&request, &settings()).is_ok(), is_met, "{values:?}");
-            *request.version_mut() = Version::HTTP_10;
+            request.version = Version::HTTP_10;
             assert!(check(&request, &settings()).is_ok(), "{values:?}, in HTTP/1.0, which has none");
         }
     }

@@ -10,6 +10,7 @@ use hyper::{Request, StatusCode, Version};
 
 use super::answers::OwnAnswer;
 use super::charset::Charset;
+use super::head::RequestHead;
 use super::look::{Look, Once};
 use crate::config::ClusterSettings;
 
@@ -104,18 +105,18 @@ fn is_name(chars: &[u8]) -> bool {
 ///
 /// # Errors
 /// The answer to a request that names none, several, or a malformed one.
-pub fn host_of<'a, B>(request: &'a Request<B>, look: &Look<'a>) -> Result<Host<'a>, OwnAnswer> {
+pub fn host_of<'a>(request: &'a RequestHead, look: &Look<'a>) -> Result<Host<'a>, OwnAnswer> {
     let malformed = || OwnAnswer::bad_request("qcc: the Host is malformed");
     let header = match look.host {
         Once::Absent => None,
-        Once::One(host) => Some(Host::parse(host.as_bytes()).ok_or_else(malformed)?),
+        Once::One(host) => Some(Host::parse(host).ok_or_else(malformed)?),
         Once::Several => return Err(OwnAnswer::bad_request("qcc: more than one Host header")),
     };
-    let authority = match request.uri().authority() {
+    let authority = match request.uri.authority() {
         None => None,
         Some(authority) => Some(Host::parse(authority.as_str().as_bytes()).ok_or_else(malformed)?),
     };
-    if header.is_none() && request.version() == Version::HTTP_11 {
+    if header.is_none() && request.version == Version::HTTP_11 {
         return Err(OwnAnswer::bad_request("qcc: the Host header is missing"));
     }
     match (header, authority) {
@@ -136,11 +137,12 @@ pub fn check_look<B>(
     request: &Request<B>,
     settings: &ClusterSettings,
 ) -> Result<(), (StatusCode, &'static str)> {
-    let look = Look::at(request.headers());
-    let Some(host) = host_of(request, &look).ok().filter(|host| host.is_own(settings)) else {
+    let head = RequestHead::from(request);
+    let look = Look::at(&head.fields);
+    let Some(host) = host_of(&head, &look).ok().filter(|host| host.is_own(settings)) else {
         return Err((StatusCode::MISDIRECTED_REQUEST, "the Host is not this one's"));
     };
-    let is_followed_link = request.headers().get("sec-fetch-dest").is_some_and(|kind| kind == "document");
+    let is_followed_link = head.fields.first("sec-fetch-dest").is_some_and(|kind| kind == b"document");
     if has_foreign_origin(&look, &host) || (look.comes_from_elsewhere && !is_followed_link) {
         return Err((StatusCode::FORBIDDEN, "web pages of other sites may not look here"));
     }
@@ -160,7 +162,7 @@ pub fn check_origin(look: &Look<'_>, host: &Host<'_>) -> Result<(), OwnAnswer> {
 fn has_foreign_origin(look: &Look<'_>, host: &Host<'_>) -> bool {
     match look.origin {
         Once::Absent => false,
-        Once::One(origin) => !is_own_origin(origin.as_bytes(), host),
+        Once::One(origin) => !is_own_origin(origin, host),
         Once::Several => true,
     }
 }
@@ -258,18 +260,18 @@ mod tests {
         }
     }
 
-    fn request(uri: &str, headers: &[(&str, &str)]) -> Request<()> {
+    fn request(uri: &str, headers: &[(&str, &str)]) -> RequestHead {
         let mut builder = Request::builder().uri(uri);
         for (name, value) in headers {
             builder = builder.header(*name, *value);
         }
-        builder.body(()).unwrap()
+        RequestHead::from(&builder.body(()).unwrap())
     }
 
     #[test]
     fn a_page_of_another_site_is_refused() {
         let from = |own: &str, headers: &[(&str, &str)]| {
-            check_origin(&Look::at(request("/", headers).headers()), &host(own)).is_ok()
+            check_origin(&Look::at(&request("/", headers).fields), &host(own)).is_ok()
         };
         let own = "127.0.0.1:7860";
         for headers in [
@@ -309,7 +311,7 @@ mod tests {
     fn a_request_names_exactly_one_host() {
         let names_one = |uri: &str, headers: &[(&str, &str)]| {
             let request = request(uri, headers);
-            host_of(&request, &Look::at(request.headers())).is_ok()
+            host_of(&request, &Look::at(&request.fields)).is_ok()
         };
         assert!(names_one("/", &[("host", "a")]));
         assert!(names_one("http://A:1/", &[("host", "a:1")]));

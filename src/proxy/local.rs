@@ -1,9 +1,10 @@
 //! What is answered here and never forwarded.
 
-use hyper::http::header::{ALLOW, CONNECTION, CONTENT_LENGTH, HeaderValue, UPGRADE};
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::http::header::{ALLOW, CONNECTION, CONTENT_LENGTH, HeaderValue};
+use hyper::{Method, Response, StatusCode};
 
 use super::answers::{OwnAnswer, methods_allowed};
+use super::head::RequestHead;
 use super::outgoing::OutgoingBody;
 use crate::cluster::Cluster;
 use crate::exchange::Call;
@@ -13,12 +14,12 @@ use crate::exchange::Call;
 /// `HEAD /` and `HEAD /api/hello` are what Claude Code sends at its start, on the connection that its
 /// first request reuses, if the answer says how long it is. Codex asks for a WebSocket first, and asks
 /// again and again unless it is told at once that there is none.
-pub fn open_answer(request: &Request<()>, cluster: &Cluster) -> Option<Response<OutgoingBody>> {
-    match (request.method(), request.uri().path()) {
+pub fn open_answer(request: &RequestHead, cluster: &Cluster) -> Option<Response<OutgoingBody>> {
+    match (&request.method, request.uri.path()) {
         (&Method::HEAD, "/" | "/api/hello") => Some(nothing()),
         (&Method::GET | &Method::HEAD, "/livez") => Some(text(StatusCode::OK, "alive\n")),
         (&Method::GET | &Method::HEAD, "/readyz") => Some(readiness(cluster)),
-        (&Method::GET, path @ "/v1/responses") if request.headers().contains_key(UPGRADE) => {
+        (&Method::GET, path @ "/v1/responses") if request.fields.has("upgrade") => {
             Some(OwnAnswer::upgrade_required().into_response(path))
         }
         _ => None,
@@ -26,8 +27,8 @@ pub fn open_answer(request: &Request<()>, cluster: &Cluster) -> Option<Response<
 }
 
 /// The answer to any other request that is none for an upstream; none for one that is.
-pub fn answer(request: &Request<()>, forwards_left: Option<u64>) -> Option<Response<OutgoingBody>> {
-    let path = request.uri().path();
+pub fn answer(request: &RequestHead, forwards_left: Option<u64>) -> Option<Response<OutgoingBody>> {
+    let path = request.uri.path();
     // RFC 9110 §7.6.2: whoever may not forward it is the one it asks.
     if path == "*" || forwards_left == Some(0) {
         return Some(options());

@@ -1,7 +1,6 @@
 //! What a request's headers say of where it comes from and how it may be forwarded, by one look through them.
 
-use hyper::http::header::{HeaderMap, HeaderValue};
-
+use crate::fields::{Field, Fields};
 use crate::upstream::has_passed_here;
 
 /// A header that a request has once, or not at all.
@@ -9,12 +8,12 @@ use crate::upstream::has_passed_here;
 pub enum Once<'a> {
     #[default]
     Absent,
-    One(&'a HeaderValue),
+    One(&'a [u8]),
     Several,
 }
 
 impl<'a> Once<'a> {
-    fn note(&mut self, value: &'a HeaderValue) {
+    fn note(&mut self, value: &'a [u8]) {
         *self = match self {
             Self::Absent => Self::One(value),
             Self::One(_) | Self::Several => Self::Several,
@@ -43,17 +42,17 @@ pub struct Look<'a> {
 
 impl<'a> Look<'a> {
     /// Looks through all of them.
-    pub fn at(headers: &'a HeaderMap) -> Self {
+    pub fn at(fields: &'a Fields) -> Self {
         let mut look = Self::default();
-        for (name, value) in headers {
-            match name.as_str() {
-                "host" => look.host.note(value),
-                "origin" => look.origin.note(value),
-                "max-forwards" => look.max_forwards.note(value),
-                "sec-fetch-site" => look.comes_from_elsewhere |= value != "same-origin" && value != "none",
-                "upgrade" => look.asks_for_upgrade = true,
-                "expect" => look.expects_unknown |= !value.as_bytes().eq_ignore_ascii_case(b"100-continue"),
-                "via" => look.has_passed_here |= has_passed_here(value),
+        for Field { name, value, .. } in fields.iter() {
+            match name {
+                b"host" => look.host.note(value),
+                b"origin" => look.origin.note(value),
+                b"max-forwards" => look.max_forwards.note(value),
+                b"sec-fetch-site" => look.comes_from_elsewhere |= value != b"same-origin" && value != b"none",
+                b"upgrade" => look.asks_for_upgrade = true,
+                b"expect" => look.expects_unknown |= !value.eq_ignore_ascii_case(b"100-continue"),
+                b"via" => look.has_passed_here |= has_passed_here(value),
                 _ => {}
             }
         }

@@ -16,6 +16,7 @@ mod exchange;
 mod give_up;
 mod guard;
 mod handover;
+mod head;
 mod held;
 mod host;
 mod http1;
@@ -45,7 +46,6 @@ pub use stalled::Taken;
 use std::sync::Arc;
 
 use hyper::body::Incoming;
-use hyper::http::header::{HeaderValue, MAX_FORWARDS};
 use hyper::{Method, Request, Response};
 
 use crate::alarm::Alarm;
@@ -55,6 +55,7 @@ use crate::upstream::ReplayBody;
 use answers::OwnAnswer;
 use bodies::BodyRoom;
 use body::{Frames, Source, read_body};
+use head::RequestHead;
 use outgoing::OutgoingBody;
 
 /// A proxy in front of a cluster.
@@ -72,8 +73,8 @@ impl Proxy {
 
     /// Answers one request over HTTP/2.
     async fn handle(self: Arc<Self>, request: Request<Incoming>) -> Response<OutgoingBody> {
-        let (parts, body) = request.into_parts();
-        let (mut head, body) = (Request::from_parts(parts, ()), Frames::of(body));
+        let mut head = RequestHead::from(&request);
+        let body = Frames::of(request.into_body());
         let settings = self.cluster.settings();
         let answer = match self.admit(&mut head, !body.is_over(), &settings) {
             Ok(client) => {
@@ -82,7 +83,7 @@ impl Proxy {
             }
             Err(answer) => answer,
         };
-        if head.method() == Method::HEAD { outgoing::without_text(answer) } else { answer }
+        if head.method == Method::HEAD { outgoing::without_text(answer) } else { answer }
     }
 
     /// Lets a request in whose head is fine, and gives the name of the token that it came with. Counts down how often it
@@ -93,23 +94,23 @@ impl Proxy {
     #[allow(clippy::result_large_err, reason = "it is an answer as well, and goes where all answers go")]
     fn admit(
         &self,
-        head: &mut Request<()>,
+        head: &mut RequestHead,
         has_body: bool,
         settings: &ClusterSettings,
     ) -> Result<Option<Arc<str>>, Response<OutgoingBody>> {
-        let path = head.uri().path();
+        let path = head.uri.path();
         let forwards_left = guard::check(head, settings).map_err(|refusal| refusal.into_response(path))?;
         let unread = |answer| local::unread(has_body, answer);
         if let Some(answer) = local::open_answer(head, &self.cluster) {
             return Err(unread(answer));
         }
-        let client = clients::let_in(head.headers(), settings, &self.cluster, &self.refusals)
+        let client = clients::let_in(&head.fields, settings, &self.cluster, &self.refusals)
             .map_err(|refusal| unread(refusal.into_response(path)))?;
         if let Some(answer) = local::answer(head, forwards_left) {
             return Err(unread(answer));
         }
         if let Some(left) = forwards_left {
-            head.headers_mut().insert(MAX_FORWARDS, HeaderValue::from(left.saturating_sub(1)));
+            head.fields = head.fields.with("max-forwards", &left.saturating_sub(1).to_string());
         }
         Ok(client)
     }
@@ -117,16 +118,16 @@ impl Proxy {
     /// Answers a request that was let in, once its body was read.
     async fn answer(
         self: &Arc<Self>,
-        head: &Request<()>,
+        head: &RequestHead,
         body: Result<ReplayBody, OwnAnswer>,
         client: Option<Arc<str>>,
         settings: &ClusterSettings,
     ) -> Response<OutgoingBody> {
         let answer = match body.and_then(|body| request::Incomer::new(head, body, client.clone())) {
             Ok(incomer) => self.serve(&incomer, settings).await,
-            Err(refusal) => refusal.into_response(head.uri().path()),
+            Err(refusal) => refusal.into_response(head.uri.path()),
         };
-        clients::log_answer(client.as_deref(), head.uri().path(), &answer);
+        clients::log_answer(client.as_deref(), head.uri.path(), &answer);
         answer
     }
 }

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::http::header::CONTENT_ENCODING;
+use hyper::Method;
 use hyper::http::uri::PathAndQuery;
-use hyper::{Method, Request};
 use qcc_fsm::Ticks;
 
 use super::answers::OwnAnswer;
+use super::head::RequestHead;
 use crate::cluster::{Session, SessionKey, Wanted};
 use crate::config::{ClusterSettings, EndpointSettings, Protocol};
 use crate::exchange::{Call, RequestFacts, with_model};
@@ -23,7 +23,7 @@ pub struct Incomer<'h> {
     /// The name of the token that it came with.
     pub client: Option<Arc<str>>,
     /// Its method and its headers.
-    pub head: &'h Request<()>,
+    pub head: &'h RequestHead,
     /// Its path and query, byte for byte.
     pub target: &'h PathAndQuery,
     /// Its body.
@@ -43,18 +43,18 @@ impl<'h> Incomer<'h> {
     ///
     /// # Errors
     /// The answer to one whose path is not under `/v1/`.
-    pub fn new(head: &'h Request<()>, body: ReplayBody, client: Option<Arc<str>>) -> Result<Self, OwnAnswer> {
-        let target = head.uri().path_and_query().ok_or_else(OwnAnswer::not_found)?;
+    pub fn new(head: &'h RequestHead, body: ReplayBody, client: Option<Arc<str>>) -> Result<Self, OwnAnswer> {
+        let target = head.uri.path_and_query().ok_or_else(OwnAnswer::not_found)?;
         let call = Call::of_path(target.path()).ok_or_else(OwnAnswer::not_found)?;
-        let protocol = call.protocol(target.path(), head.headers());
+        let protocol = call.protocol(target.path(), &head.fields);
         // Only a POST makes the endpoint work: what another method gets there says nothing of its health.
-        let is_work = *head.method() == Method::POST || !call.speaks_for_health();
+        let is_work = head.method == Method::POST || !call.speaks_for_health();
         let whole = body.contiguous();
         let (facts, clues) = RequestFacts::with_clues(&whole);
         Ok(Self {
             client,
             facts,
-            session: clues.session(head.headers()),
+            session: clues.session(&head.fields),
             protocol,
             head,
             target,
@@ -72,7 +72,7 @@ impl<'h> Incomer<'h> {
 
     /// Whether its body is encoded, so that it does not show what is asked for.
     pub fn is_encoded(&self) -> bool {
-        self.head.headers().contains_key(CONTENT_ENCODING)
+        self.head.fields.has("content-encoding")
     }
 
     /// How long the head of its answer may take.

@@ -1,10 +1,11 @@
 //! What a request asks for. It is forwarded byte for byte, so what an upstream could read in two ways is refused.
 
+use hyper::Method;
 use hyper::http::uri::{PathAndQuery, Scheme};
-use hyper::{Method, Request};
 
 use super::answers::OwnAnswer;
 use super::charset::Charset;
+use super::head::RequestHead;
 use crate::upstream::TARGET_BYTES_MAX;
 
 /// RFC 3986 §3.3: what paths are made of, with the slashes between segments and the percent signs of escapes.
@@ -14,8 +15,8 @@ static PATH_CHARS: Charset = Charset::alphanumeric_and(b"-._~!$&'()*+,;=:@%/");
 ///
 /// # Errors
 /// The answer that says why.
-pub fn check_target<B>(request: &Request<B>) -> Result<(), OwnAnswer> {
-    let uri = request.uri();
+pub fn check_target(request: &RequestHead) -> Result<(), OwnAnswer> {
+    let uri = &request.uri;
     let is_of_http = uri.scheme().is_none_or(|scheme| *scheme == Scheme::HTTP || *scheme == Scheme::HTTPS);
     let Some(target) = uri.path_and_query().filter(|_| is_of_http) else {
         return Err(OwnAnswer::bad_request("qcc: the target must be a path"));
@@ -23,7 +24,7 @@ pub fn check_target<B>(request: &Request<B>) -> Result<(), OwnAnswer> {
     if target.as_str().len() > TARGET_BYTES_MAX {
         return Err(OwnAnswer::target_too_long());
     }
-    match is_plain(target) || is_whole_server(request.method(), target) {
+    match is_plain(target) || is_whole_server(&request.method, target) {
         true => Ok(()),
         false => Err(OwnAnswer::bad_request(
             "qcc: the target must be a path without characters, dots, slashes or escapes that could be read in \
@@ -101,12 +102,13 @@ fn has_plain_escapes(path: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use hyper::Request;
     use proptest::prelude::*;
 
     use super::*;
 
-    fn request(method: &str, uri: &str) -> Request<()> {
-        Request::builder().method(method).uri(uri).body(()).unwrap()
+    fn request(method: &str, uri: &str) -> RequestHead {
+        RequestHead::from(&Request::builder().method(method).uri(uri).body(()).unwrap())
     }
 
     #[test]

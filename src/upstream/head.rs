@@ -11,6 +11,7 @@ use zeroize::{Zeroize, Zeroizing};
 
 use super::{ReplayBody, via};
 use crate::config::{AuthForm, BASE_URL_BYTES_MAX, BaseUrl, ProxyUrl, Secret};
+use crate::fields::{Field, Fields};
 
 /// The longest target of a client's request that may go up, in bytes. RFC 9112 §3 asks for 8,000 at least, and
 /// servers seldom take more than 16 KiB.
@@ -22,6 +23,8 @@ const _: () = assert!(BASE_URL_BYTES_MAX + TARGET_BYTES_MAX <= URI_BYTES_MAX);
 
 /// Room for what stands in a head beside the target and the headers: the method, the version, the body's length.
 const BESIDE_BYTES_MAX: usize = 128;
+/// What stands in a header line beside the name and the value.
+const BESIDE_LINE_BYTES: usize = b": \r\n".len();
 
 const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
@@ -31,8 +34,8 @@ pub struct Draft<'r> {
     pub method: &'r Method,
     /// The client's path and query.
     pub target: &'r PathAndQuery,
-    /// The client's headers, as they came.
-    pub headers: &'r HeaderMap,
+    /// The client's header lines, as they came.
+    pub fields: &'r Fields,
     /// Its body.
     pub body: ReplayBody,
 }
@@ -52,8 +55,8 @@ pub(super) struct HeadWriter {
 impl HeadWriter {
     pub(super) fn new(host: HeaderValue, key: &Secret, auth: AuthForm, hop: Hop) -> Self {
         let mut writer = Self { host, credentials: credentials(key, auth), hop, own_bytes: 0 };
-        let none = HeaderMap::new();
-        let own_bytes: usize = writer.fields(&none).map(line_bytes).sum();
+        let line_bytes = |(name, value): Line<'_>| name.as_str().len() + value.len() + BESIDE_LINE_BYTES;
+        let own_bytes: usize = writer.own().chain(writer.keys()).map(line_bytes).sum();
         writer.own_bytes = writer.hop.target_prefix.len() + own_bytes;
         writer
     }
@@ -64,19 +67,34 @@ impl HeadWriter {
     }
 
     /// The head of a request to this endpoint over HTTP/1.1, with room behind it. The target is the endpoint's path prefix
-    /// and then the draft's, byte for byte; the headers are those of [`Self::fields`].
+    /// and then the draft's, byte for byte. The authority comes from the configuration alone; of the client's header lines
+    /// go those that are neither hop-by-hop nor a credential. The endpoint's key is written last.
     pub(super) fn bytes(&self, draft: &Draft<'_>, room_bytes: usize) -> Keyed {
         let prefix = &self.hop.target_prefix;
-        let lines: usize = draft.headers.iter().map(line_bytes).sum();
-        let room = self.own_bytes + draft.target.as_str().len() + lines + BESIDE_BYTES_MAX + room_bytes;
+        let lines = draft.fields.iter().map(|field| field.name.len() + field.value.len() + BESIDE_LINE_BYTES);
+        let room = self.own_bytes
+            + draft.target.as_str().len()
+            + lines.sum::<usize>()
+            + BESIDE_BYTES_MAX
+            + room_bytes;
         // As it never grows, no copy of the key is left behind.
         let mut bytes = Vec::with_capacity(room);
         for piece in [draft.method.as_str(), " ", prefix, draft.target.as_str(), " HTTP/1.1\r\n"] {
             bytes.extend_from_slice(piece.as_bytes());
         }
-        self.of_all(draft.headers).for_each(|field| push_line(&mut bytes, field));
+        for (name, value) in self.own() {
+            push_line(&mut bytes, name.as_str().as_bytes(), value.as_bytes());
+        }
+        for field in forwarded(draft.fields) {
+            match field.as_written() {
+                Some(line) => [line, b"\r\n"].iter().for_each(|piece| bytes.extend_from_slice(piece)),
+                None => push_line(&mut bytes, field.name, field.value),
+            }
+        }
         let key_start = bytes.len();
-        self.keys().for_each(|field| push_line(&mut bytes, field));
+        for (name, value) in self.keys() {
+            push_line(&mut bytes, name.as_str().as_bytes(), value.as_bytes());
+        }
         let key = key_start..bytes.len();
         if draft.body.has_remaining() {
             bytes.extend_from_slice(b"content-length: ");
@@ -89,9 +107,11 @@ impl HeadWriter {
 
     /// The same request as HTTP/2 has it: the authority beside the path and not among the headers (RFC 9113 §8.3.1).
     pub(super) fn request(&self, draft: Draft<'_>, authority: &Authority) -> Request<ReplayBody> {
-        let fields = self.fields(draft.headers).filter(|(name, _)| **name != header::HOST);
-        let mut headers = HeaderMap::with_capacity(draft.headers.len() + self.credentials.len());
-        for (name, value) in fields {
+        let mut headers = HeaderMap::with_capacity(draft.fields.len() + self.credentials.len());
+        for (name, value) in forwarded(draft.fields).filter_map(|field| draft.fields.to_entry(field)) {
+            headers.append(name, value);
+        }
+        for (name, value) in self.keys() {
             headers.append(name.clone(), value.clone());
         }
         let mut request = Request::new(draft.body);
@@ -102,22 +122,13 @@ impl HeadWriter {
         request
     }
 
-    /// The headers of a request. The endpoint's key is written last.
-    fn fields<'a>(&'a self, headers: &'a HeaderMap) -> impl Iterator<Item = Field<'a>> {
-        self.of_all(headers).chain(self.keys())
-    }
-
-    /// Those that are no secret. The authority comes from the configuration alone; of the client's headers goes what is
-    /// neither hop-by-hop nor a credential.
-    fn of_all<'a>(&'a self, headers: &'a HeaderMap) -> impl Iterator<Item = Field<'a>> {
-        let named = named_by_connection(headers);
-        let forwarded = headers.iter().filter(move |(name, _)| is_forwarded(name) && !named.contains(name));
+    /// Its own lines that are no secret.
+    fn own(&self) -> impl Iterator<Item = Line<'_>> {
         let mark = if self.hop.may_lead_back { via::mark() } else { None };
-        let mark = mark.map(|mark| (&header::VIA, mark));
-        [(&header::HOST, &self.host)].into_iter().chain(forwarded).chain(mark)
+        [(&header::HOST, &self.host)].into_iter().chain(mark.map(|mark| (&header::VIA, mark)))
     }
 
-    fn keys(&self) -> impl Iterator<Item = Field<'_>> {
+    fn keys(&self) -> impl Iterator<Item = Line<'_>> {
         let authorization = self.hop.authorization.iter().map(|value| (&header::PROXY_AUTHORIZATION, value));
         self.credentials.iter().map(|(name, value)| (name, value)).chain(authorization)
     }
@@ -184,7 +195,7 @@ fn credentials(key: &Secret, auth: AuthForm) -> Vec<(HeaderName, HeaderValue)> {
 
 /// Drops of an answer's headers what is not for the client.
 pub(super) fn keep_passed_down(headers: &mut HeaderMap) {
-    let named = named_by_connection(headers);
+    let named: Vec<HeaderName> = headers.get_all(header::CONNECTION).iter().flat_map(named_by).collect();
     let is_dropped = |name: &&HeaderName| !is_passed_down(name) || named.contains(*name);
     let dropped: Vec<HeaderName> = headers.keys().filter(is_dropped).cloned().collect();
     for name in dropped {
@@ -195,20 +206,22 @@ pub(super) fn keep_passed_down(headers: &mut HeaderMap) {
 /// Whether a header of an answer is for the client, unless `Connection` names it: not what concerns one connection only
 /// (RFC 9110 §7.6.1), nor a cookie, which would be of one endpoint.
 pub(super) fn is_passed_down(name: &HeaderName) -> bool {
-    name != header::SET_COOKIE && !is_hop_by_hop(name)
+    name != header::SET_COOKIE && !is_hop_by_hop(name.as_str().as_bytes())
 }
 
-type Field<'a> = (&'a HeaderName, &'a HeaderValue);
+type Line<'a> = (&'a HeaderName, &'a HeaderValue);
 
-fn line_bytes((name, value): Field<'_>) -> usize {
-    name.as_str().len() + b": ".len() + value.len() + b"\r\n".len()
+fn push_line(bytes: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    for piece in [name, b": ", value, b"\r\n"] {
+        bytes.extend_from_slice(piece);
+    }
 }
 
-fn push_line(bytes: &mut Vec<u8>, (name, value): Field<'_>) {
-    bytes.extend_from_slice(name.as_str().as_bytes());
-    bytes.extend_from_slice(b": ");
-    bytes.extend_from_slice(value.as_bytes());
-    bytes.extend_from_slice(b"\r\n");
+/// What of a client's header lines goes up.
+fn forwarded(fields: &Fields) -> impl Iterator<Item = Field<'_>> {
+    let named: Vec<&[u8]> = fields.all("connection").flat_map(options).collect();
+    let is_named = move |name: &[u8]| named.iter().any(|named| named.eq_ignore_ascii_case(name));
+    fields.iter().filter(move |field| is_forwarded(field.name) && !is_named(field.name))
 }
 
 /// Bytes with a key in them, which is wiped when they are let go.
@@ -236,53 +249,52 @@ impl Drop for Keyed {
     }
 }
 
-/// The names that `Connection` names, which concern that connection only. They are dropped before ours are written, so
-/// that a client's `Connection: x-api-key` can't name our own.
-fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
-    headers.get_all(header::CONNECTION).iter().flat_map(named_by).collect()
+/// The names in one `Connection` of an answer.
+pub(super) fn named_by(value: &HeaderValue) -> impl Iterator<Item = HeaderName> {
+    options(value.as_bytes()).filter_map(|name| HeaderName::from_bytes(name).ok())
 }
 
-/// The names in one `Connection`.
-pub(super) fn named_by(value: &HeaderValue) -> impl Iterator<Item = HeaderName> {
-    let options = value.as_bytes().split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
-    let is_name = |option: &&[u8]| {
+/// What one `Connection` names: header lines which concern that connection only. They are dropped before ours are
+/// written, so that a client's `Connection: x-api-key` can't name our own.
+fn options(connection: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let options = connection.split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
+    options.filter(|option| {
         !option.eq_ignore_ascii_case(b"keep-alive") && !option.eq_ignore_ascii_case(b"close")
-    };
-    options.filter(is_name).filter_map(|name| HeaderName::from_bytes(name).ok())
+    })
 }
 
 /// RFC 9110 §7.6.1, with the older names that intermediaries still use. Trailers are never passed on, so that
 /// announcing them would be wrong as well.
-fn is_hop_by_hop(name: &HeaderName) -> bool {
+fn is_hop_by_hop(name: &[u8]) -> bool {
     matches!(
-        name.as_str(),
-        "connection"
-            | "keep-alive"
-            | "proxy-connection"
-            | "proxy-authenticate"
-            | "proxy-authentication-info"
-            | "te"
-            | "trailer"
-            | "transfer-encoding"
-            | "upgrade"
+        name,
+        b"connection"
+            | b"keep-alive"
+            | b"proxy-connection"
+            | b"proxy-authenticate"
+            | b"proxy-authentication-info"
+            | b"te"
+            | b"trailer"
+            | b"transfer-encoding"
+            | b"upgrade"
     )
 }
 
-/// What of a client's headers is for the upstream: not its credentials, where it came from, and what is written anew for
-/// each exchange.
-fn is_forwarded(name: &HeaderName) -> bool {
+/// What of a client's header lines is for the upstream: not its credentials, where it came from, and what is written anew
+/// for each exchange.
+fn is_forwarded(name: &[u8]) -> bool {
     let is_kept_back = matches!(
-        name.as_str(),
-        "host"
-            | "content-length"
-            | "expect"
-            | "cookie"
-            | "forwarded"
-            | "authorization"
-            | "x-api-key"
-            | "referer"
+        name,
+        b"host"
+            | b"content-length"
+            | b"expect"
+            | b"cookie"
+            | b"forwarded"
+            | b"authorization"
+            | b"x-api-key"
+            | b"referer"
     );
-    let tells_of_the_way = name.as_str().starts_with("proxy-") || name.as_str().starts_with("x-forwarded-");
+    let tells_of_the_way = name.starts_with(b"proxy-") || name.starts_with(b"x-forwarded-");
     !is_kept_back && !tells_of_the_way && !is_hop_by_hop(name)
 }
 

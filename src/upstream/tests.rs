@@ -12,13 +12,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::body::Body;
-use hyper::http::HeaderMap;
 use hyper::http::uri::PathAndQuery;
 use hyper::{Method, Request};
 use qcc_fsm::{HealthCell, Stamp, Tick};
 
 use super::*;
 use crate::config::{Environment, parse_str};
+use crate::fields::Fields;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -56,11 +56,11 @@ fn origin(upstream: SocketAddr) -> Origin {
 }
 
 static TARGET: LazyLock<PathAndQuery> = LazyLock::new(|| PathAndQuery::from_static("/v1/messages"));
-static HEADERS: LazyLock<HeaderMap> = LazyLock::new(HeaderMap::new);
+static FIELDS: LazyLock<Fields> = LazyLock::new(Fields::default);
 
 fn question() -> Draft<'static> {
     let body = ReplayBody::new(vec![Bytes::from_static(b"question")]);
-    Draft { method: &Method::POST, target: &TARGET, headers: &HEADERS, body }
+    Draft { method: &Method::POST, target: &TARGET, fields: &FIELDS, body }
 }
 
 fn post(origin: &Origin) -> Request<ReplayBody> {

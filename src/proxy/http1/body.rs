@@ -87,7 +87,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Source for RequestBody<'_, S> {
     fn take_whole(&mut self) -> Option<Bytes> {
         match self.inbound.body {
             Framing::Length(length) if self.unsaid.is_empty() => {
-                let whole = self.inbound.take(usize::try_from(length).ok()?)?;
+                let whole = self.inbound.take(usize::try_from(length).ok()?)?.freeze();
                 self.inbound.body = Framing::default();
                 Some(whole)
             }

@@ -4,15 +4,16 @@
 
 use std::ops::Range;
 
-use bytes::Bytes;
-use hyper::http::header::{HeaderMap, HeaderName, HeaderValue};
-use hyper::{Method, Request, Uri, Version};
+use bytes::BytesMut;
+use hyper::{Method, Uri, Version};
 use memchr::memchr;
 
+use super::super::head::RequestHead;
 use super::body::Framing;
 use super::refusal::Refusal;
 use super::text::{TCHARS, text_length};
 use crate::chunked::ChunkedBody;
+use crate::fields::{Fields, Line};
 use crate::text::content_length;
 use crate::upstream::TARGET_BYTES_MAX;
 
@@ -38,7 +39,7 @@ pub struct Head {
     closes: bool,
     keeps: bool,
     expects: bool,
-    fields: Vec<Field>,
+    fields: Vec<Line>,
 }
 
 /// Where in the head the parts of the request line are.
@@ -47,13 +48,6 @@ struct RequestLine {
     method: Range<usize>,
     target: Range<usize>,
     version: Version,
-}
-
-/// Where in the head a header line's name and value are.
-#[derive(Debug)]
-struct Field {
-    name: Range<u32>,
-    value: Range<u32>,
 }
 
 impl Head {
@@ -86,30 +80,19 @@ impl Head {
         self.expects && self.version() == Version::HTTP_11
     }
 
-    /// The request whose head was read whole, of which these are the bytes. The values share them.
+    /// What the head says that was read whole, of which these are the bytes. It shares them.
     ///
     /// # Errors
     /// When its target is none.
-    pub fn into_request(self, bytes: &Bytes) -> Result<Request<()>, Refusal> {
+    pub fn into_request(self, bytes: BytesMut) -> Result<RequestHead, Refusal> {
         // As long as no line was read there is no whole head.
         let RequestLine { method, target, version } = self.line.ok_or(Refusal::RequestLine)?;
         let is_long = target.len() > TARGET_BYTES_MAX;
         let no_target = |_| if is_long { Refusal::LongTarget } else { Refusal::Target };
-        let mut headers = HeaderMap::with_capacity(self.fields.len());
-        for Field { name, value } in self.fields {
-            let name = HeaderName::from_bytes(&bytes[name.start as usize..name.end as usize]);
-            let value = bytes.slice(value.start as usize..value.end as usize);
-            headers.append(
-                name.map_err(|_| Refusal::Name)?,
-                HeaderValue::from_maybe_shared(value).map_err(|_| Refusal::Control)?,
-            );
-        }
-        let mut request = Request::new(());
-        *request.method_mut() = Method::from_bytes(&bytes[method]).map_err(|_| Refusal::RequestLine)?;
-        *request.uri_mut() = Uri::from_maybe_shared(bytes.slice(target)).map_err(no_target)?;
-        *request.version_mut() = version;
-        *request.headers_mut() = headers;
-        Ok(request)
+        let method = Method::from_bytes(&bytes[method]).map_err(|_| Refusal::RequestLine)?;
+        let fields = Fields::of(bytes, self.fields);
+        let uri = Uri::from_maybe_shared(fields.share(target)).map_err(no_target)?;
+        Ok(RequestHead { method, uri, version, fields })
     }
 
     /// Where the next line is, without its end; none before it is whole.
@@ -162,9 +145,7 @@ impl Head {
         if self.fields.is_empty() {
             self.fields.reserve(FIELDS_USUAL);
         }
-        // A head is far shorter than 4 GiB.
-        let range = |start: usize, length: usize| start as u32..(start + length) as u32;
-        self.fields.push(Field { name: range(start, colon), value: range(value_start, value.len()) });
+        self.fields.push(Line::new(start..start + colon, value_start..value_start + value.len()));
         match name.len() {
             4 if name.eq_ignore_ascii_case(b"host") => {
                 if self.has_host {

@@ -5,7 +5,7 @@ use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, ReadBuf};
 
 use super::body::Framing;
@@ -31,11 +31,11 @@ impl<S> Inbound<S> {
     }
 
     /// Takes up so many bytes, if there are.
-    pub fn take(&mut self, length: usize) -> Option<Bytes> {
+    pub fn take(&mut self, length: usize) -> Option<BytesMut> {
         if length > self.unread.len() {
             return None;
         }
-        let taken = self.unread.split_to(length).freeze();
+        let taken = self.unread.split_to(length);
         self.let_go();
         Some(taken)
     }

@@ -25,7 +25,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::BytesMut;
 use hyper::{Method, Response, Version};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
@@ -119,7 +119,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         &mut self,
         proxy: &Proxy,
         stop: &mut Stop<impl Future<Output = ()> + Unpin>,
-    ) -> Option<Result<(Head, Bytes), Refusal>> {
+    ) -> Option<Result<(Head, BytesMut), Refusal>> {
         let Self { inbound, alarm, .. } = self;
         let (mut head, mut deadline) = (Head::default(), None);
         let read = poll_fn(|cx| {
@@ -157,7 +157,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         &mut self,
         proxy: &Arc<Proxy>,
         head: Head,
-        bytes: Bytes,
+        bytes: BytesMut,
     ) -> Option<(Response<OutgoingBody>, Asked)> {
         let Self { inbound, alarm, ends_answers } = self;
         let is_held_back = head.is_body_held_back();
@@ -165,11 +165,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
             ends_answers.note();
         }
         let (version, is_kept) = (head.version(), head.is_kept());
-        let mut request = match head.into_request(&bytes) {
+        let mut request = match head.into_request(bytes) {
             Ok(request) => request,
             Err(refusal) => return Some((refusal.into_response(), Asked::by_nobody())),
         };
-        let asked = Asked { version, is_kept, is_head: *request.method() == Method::HEAD };
+        let asked = Asked { version, is_kept, is_head: request.method == Method::HEAD };
         let settings = proxy.cluster.settings();
         let client = match proxy.admit(&mut request, !inbound.body.is_over(), &settings) {
             Ok(client) => client,
