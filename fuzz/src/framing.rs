@@ -1,8 +1,6 @@
 //! HTTP/1 from a client: where the network cuts a connection's bytes changes nothing of the requests that are
 //! read, nor of where they stop.
 
-use hyper::Request;
-use hyper::body::Bytes;
 use qcc::proxy::{Framing, Head, Refusal};
 
 /// The first byte says in which pieces the rest comes.
@@ -15,15 +13,15 @@ pub fn run(bytes: &[u8]) {
 }
 
 /// The requests, each with what came of its body, and where they stopped.
-fn read(sent: &[u8], piece: usize) -> (Vec<String>, Option<Stop>) {
+fn read(sent: &[u8], piece: usize) -> (Vec<(String, Vec<u8>)>, Option<Stop>) {
     let mut reader = Reader::default();
     for piece in sent.chunks(piece) {
         reader.unread.extend_from_slice(piece);
         if let Err(stop) = reader.read_on() {
-            return (reader.shown(), Some(stop));
+            return (reader.requests, Some(stop));
         }
     }
-    (reader.shown(), None)
+    (reader.requests, None)
 }
 
 #[derive(Default)]
@@ -32,7 +30,8 @@ struct Reader {
     head: Head,
     /// Of the last request, as long as its body is not over.
     body: Framing,
-    requests: Vec<Request<Vec<u8>>>,
+    /// The head as it is shown, and the body.
+    requests: Vec<(String, Vec<u8>)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,25 +43,21 @@ enum Stop {
 impl Reader {
     fn read_on(&mut self) -> Result<(), Stop> {
         loop {
-            while let Some(request) = self.requests.last_mut().filter(|_| !self.body.is_over()) {
+            while let Some((_, body)) = self.requests.last_mut().filter(|_| !self.body.is_over()) {
                 if self.unread.is_empty() {
                     return Ok(());
                 }
-                let taken = self.body.take(&self.unread, request.body_mut()).map_err(|_| Stop::Body)?;
+                let taken = self.body.take(&self.unread, body).map_err(|_| Stop::Body)?;
                 assert!(taken > 0, "it would go on for ever");
                 self.unread.drain(..taken);
             }
             let Some((length, body)) = self.head.read(&self.unread).map_err(Stop::Head)? else {
                 return Ok(());
             };
-            let bytes = Bytes::from(self.unread.drain(..length).collect::<Vec<_>>());
-            let request = std::mem::take(&mut self.head).into_request(&bytes).map_err(Stop::Head)?;
-            self.requests.push(request.map(|()| Vec::new()));
+            let bytes = self.unread.drain(..length).collect();
+            let request = std::mem::take(&mut self.head).into_request(bytes).map_err(Stop::Head)?;
+            self.requests.push((format!("{request:?}"), Vec::new()));
             self.body = body;
         }
-    }
-
-    fn shown(&self) -> Vec<String> {
-        self.requests.iter().map(|request| format!("{request:?}")).collect()
     }
 }

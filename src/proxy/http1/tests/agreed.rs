@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex};
 
 use http_body_util::{BodyExt, Empty};
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{CONNECTION, HeaderMap, TRANSFER_ENCODING};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, Version};
@@ -16,6 +15,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::super::HEAD_BYTES_MAX;
 use super::refused::HEADS;
 use super::{Follower, Seen, cut_at};
+use crate::proxy::head::RequestHead;
 
 /// What hyper has read of a connection with these bytes on it.
 struct ByHyper {
@@ -32,10 +32,10 @@ async fn read_by_hyper(bytes: &[u8]) -> ByHyper {
     let service = service_fn(move |request: Request<Incoming>| {
         let record = record.clone();
         async move {
-            let (parts, body) = request.into_parts();
-            let body = body.collect().await.ok();
-            let request = body.map(|body| Request::from_parts(parts, body.to_bytes().to_vec()));
-            record.lock().unwrap().push(request.map(Seen::of));
+            let head = RequestHead::from(&request);
+            let body = request.into_body().collect().await.ok();
+            let request = body.map(|body| Seen::of(&head, body.to_bytes().to_vec()));
+            record.lock().unwrap().push(request);
             Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new()))
         }
     });
@@ -52,9 +52,8 @@ async fn read_by_hyper(bytes: &[u8]) -> ByHyper {
     ByHyper { requests: seen.into_iter().map_while(|request| request).collect(), is_broken_off }
 }
 
-/// Whether another request may follow (RFC 9112 §9.3).
-pub(super) fn is_kept(version: Version, headers: &HeaderMap) -> bool {
-    let values = headers.get_all(CONNECTION).iter().map(|value| value.as_bytes());
+/// Whether another request may follow a head with these values of `Connection` (RFC 9112 §9.3).
+pub(super) fn is_kept<'a>(version: Version, values: impl Iterator<Item = &'a [u8]>) -> bool {
     let options = values.flat_map(|value| value.split(|&byte| byte == b','));
     let options: Vec<_> = options.map(|option| option.trim_ascii().to_ascii_lowercase()).collect();
     let says = |option: &str| options.iter().any(|said| said == option.as_bytes());
@@ -122,8 +121,8 @@ proptest! {
         // It goes on where ours refuses.
         prop_assert!(hyper.requests.len() == both || follower.stop.is_some(), "{:?} of {sent:?}", hyper.requests);
         // Ours goes on where the connection was to end, and where hyper refuses trailers, which ours does not look into.
-        let has_ended = hyper.requests.last().is_some_and(|last| !is_kept(last.version, &last.headers));
-        let in_chunks = ours.get(both).is_some_and(|next| next.headers.contains_key(TRANSFER_ENCODING));
+        let has_ended = hyper.requests.last().is_some_and(|last| !is_kept(last.version, last.values_of("connection")));
+        let in_chunks = ours.get(both).is_some_and(|next| next.values_of("transfer-encoding").count() > 0);
         prop_assert!(
             ours.len() == both || has_ended || (hyper.is_broken_off && in_chunks),
             "{ours:?} of {sent:?}"

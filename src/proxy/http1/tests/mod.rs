@@ -10,28 +10,36 @@ mod served;
 
 use std::mem;
 
-use bytes::Bytes;
-use hyper::http::header::HeaderMap;
-use hyper::{Method, Request, Version};
+use bytes::BytesMut;
+use hyper::{Method, Version};
 
 use super::{Framing, Head, Refusal};
 use crate::chunked::Malformed;
+use crate::proxy::head::RequestHead;
 
 /// A request as one reader sees it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Seen {
     method: Method,
     target: String,
     version: Version,
-    headers: HeaderMap,
+    /// By name; those of one name in their order.
+    fields: Vec<(String, Vec<u8>)>,
     body: Vec<u8>,
 }
 
 impl Seen {
-    fn of(request: Request<Vec<u8>>) -> Self {
-        let (parts, body) = request.into_parts();
-        let (method, target) = (parts.method, parts.uri.to_string());
-        Self { method, target, version: parts.version, headers: parts.headers, body }
+    fn of(head: &RequestHead, body: Vec<u8>) -> Self {
+        let shown = |name: &[u8]| String::from_utf8(name.to_vec()).unwrap();
+        let fields = head.fields.iter().map(|field| (shown(field.name), field.value.to_vec()));
+        let mut fields: Vec<_> = fields.collect();
+        fields.sort_by(|(one, _), (other, _)| one.cmp(other));
+        let (method, target) = (head.method.clone(), head.uri.to_string());
+        Self { method, target, version: head.version, fields, body }
+    }
+
+    fn values_of<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+        self.fields.iter().filter(move |field| field.0 == name).map(|field| &*field.1)
     }
 }
 
@@ -88,9 +96,9 @@ impl Follower {
                 let Some((length, framing)) = head.read(&self.unread).map_err(Stop::Head)? else {
                     return Ok(false);
                 };
-                let bytes = Bytes::from(self.unread.drain(..length).collect::<Vec<_>>());
-                let request = mem::take(head).into_request(&bytes).map_err(Stop::Head)?;
-                self.requests.push(Seen::of(request.map(|()| Vec::new())));
+                let bytes = self.unread.drain(..length).collect::<BytesMut>();
+                let request = mem::take(head).into_request(bytes).map_err(Stop::Head)?;
+                self.requests.push(Seen::of(&request, Vec::new()));
                 self.place = Place::Body(framing);
             }
             Place::Body(framing) if framing.is_over() => self.place = Place::default(),
