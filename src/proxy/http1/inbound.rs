@@ -61,7 +61,10 @@ impl<S: AsyncRead + Unpin> Inbound<S> {
         let mut space = [MaybeUninit::uninit(); READ_BYTES_MAX];
         let mut buf = ReadBuf::uninit(&mut space);
         ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buf))?;
-        self.unread.extend_from_slice(buf.filled());
+        match self.unread.is_empty() {
+            true => self.unread = BytesMut::from(buf.filled()),
+            false => self.unread.extend_from_slice(buf.filled()),
+        }
         Poll::Ready(Ok(buf.filled().len()))
     }
 

@@ -143,7 +143,10 @@ impl Http1 {
         let is_open = match history {
             // Asks the socket itself: what the runtime has heard of it is late. Bytes that nobody asked for (a 408, a
             // TLS alert) are the beginning of an end.
-            History::Kept => self.is_silent() && self.stream.pending() == Pending::Nothing,
+            History::Kept => {
+                let has_nothing_above = matches!(self.stream, Stream::Plain(_)) || self.is_silent();
+                has_nothing_above && self.stream.pending() == Pending::Nothing
+            }
             // TLS may have more to say after the handshake.
             History::New => self.stream.pending() != Pending::End,
         };
