@@ -22,6 +22,7 @@ use qcc::exchange::{
     Beginning, Call, Cooling, ErrorText, Head, INSPECTED_BYTES_MAX, RequestFacts, Splitter, StreamWatch,
     shape_of_answer,
 };
+use qcc::fields::Fields;
 use qcc_fsm::{Billing, Cause, CheckMethod, Evidence, Failure, HealthCell, Policy, Tick, Verdict};
 use rig::{Answer, Client, reset, runtime_out_of_time};
 
@@ -68,11 +69,13 @@ const CASES: &[Case] = &[
     case("choose: 10 endpoints, session", |runs| choosing(runs, 10, sessions())),
     case("choose: 10,000 endpoints", |runs| choosing(runs, 10_000, None)),
     case("choose: 10,000 endpoints, session", |runs| choosing(runs, 10_000, sessions())),
-    case("facts and session: 2 KB", |runs| reading(runs, &small_body(), &HeaderMap::new())),
-    case("facts and session: 2 KB, named by header", |runs| reading(runs, &small_body(), &session_header())),
-    large("facts and session: 200 KB", |runs| reading(runs, &claude_code_body(), &HeaderMap::new())),
+    case("facts and session: 2 KB", |runs| reading(runs, &small_body(), &Fields::default())),
+    case("facts and session: 2 KB, named by header", |runs| {
+        reading(runs, &small_body(), &Fields::of_map(&session_header()))
+    }),
+    large("facts and session: 200 KB", |runs| reading(runs, &claude_code_body(), &Fields::default())),
     large("facts and session: 200 KB, named by header", |runs| {
-        reading(runs, &claude_code_body(), &session_header());
+        reading(runs, &claude_code_body(), &Fields::of_map(&session_header()));
     }),
     case("classify: a whole 200", classifying_success),
     case("classify: a 429 by its head", classifying_refusal),
@@ -158,10 +161,10 @@ fn choosing(runs: usize, endpoints: usize, sessions: impl IntoIterator<Item = Se
     each_with(runs, prepare, |wanted| choose(&cluster, wanted, &[], now));
 }
 
-fn reading(runs: usize, body: &[u8], headers: &HeaderMap) {
+fn reading(runs: usize, body: &[u8], fields: &Fields) {
     each(runs, || {
         let (facts, clues) = RequestFacts::with_clues(black_box(body));
-        (facts, clues.session(black_box(headers)))
+        (facts, clues.session(black_box(fields)))
     });
 }
 

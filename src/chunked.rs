@@ -1,9 +1,9 @@
 //! A chunked body as it comes (RFC 9112 §7.1), from a client or from an upstream. It is no more lenient than hyper's
-//! decoder but with trailers, which are dropped: what both take ends at the same byte.
+//! decoder: what both take ends at the same byte.
 
 use std::{fmt, io};
 
-use crate::text::is_control;
+use crate::text::{TCHARS, is_control};
 
 /// The most bytes of sizes, extensions and trailers beyond [`BESIDE_BYTES_A_BYTE`]: as many as hyper takes.
 const BESIDE_BYTES_MAX: usize = 16 * 1024;
@@ -91,6 +91,7 @@ enum Chunks {
     DataLf,
     /// The first byte of a trailer line or of the empty one.
     Line,
+    TrailerName,
     Trailer,
     TrailerLf,
     EndLf,
@@ -127,7 +128,10 @@ impl Chunks {
             (Self::DataLf, b'\n') => Some(Self::Start),
             (Self::Line, b'\r') => Some(Self::EndLf),
             (Self::Trailer, b'\r') => Some(Self::TrailerLf),
-            (Self::Line | Self::Trailer, _) if !is_control(byte) => Some(Self::Trailer),
+            // Dropped, and not to be taken for something else (RFC 9112 §5.1).
+            (Self::TrailerName, b':') => Some(Self::Trailer),
+            (Self::Line | Self::TrailerName, _) if TCHARS.has(byte) => Some(Self::TrailerName),
+            (Self::Trailer, _) if !is_control(byte) => Some(Self::Trailer),
             (Self::TrailerLf, b'\n') => Some(Self::Line),
             (Self::EndLf, b'\n') => Some(Self::End),
             (
@@ -138,6 +142,7 @@ impl Chunks {
                 | Self::DataCr
                 | Self::DataLf
                 | Self::Line
+                | Self::TrailerName
                 | Self::Trailer
                 | Self::TrailerLf
                 | Self::EndLf

@@ -5,6 +5,7 @@
 pub mod admin;
 mod alarm;
 pub mod app;
+mod charset;
 pub mod chunked;
 pub mod cli;
 pub mod clock;

@@ -1,5 +1,10 @@
 //! Text from outside: made safe to print, and what both sides of the proxy read in it alike.
 
+use crate::charset::Charset;
+
+/// RFC 9110 §5.6.2: what names and methods are made of.
+pub static TCHARS: Charset = Charset::alphanumeric_and(b"!#$%&'*+-.^_`|~");
+
 /// The longest text that is kept, in characters.
 const CHARS_MAX: usize = 200;
 

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 /// From left to right: a room may use those before it. Rooms of one rank may not use each other.
 const RANKS: &[&[&str]] = &[
+    &["charset"],
     &["alarm", "clock", "fields", "process", "slots", "text"],
     &["chunked"],
     &["config"],

@@ -9,9 +9,9 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use hyper::{Request, StatusCode, Version};
 
 use super::answers::OwnAnswer;
-use super::charset::Charset;
 use super::head::RequestHead;
 use super::look::{Look, Once};
+use crate::charset::Charset;
 use crate::config::ClusterSettings;
 
 /// The longest host name (RFC 1035 §2.3.4), in bytes.

@@ -8,7 +8,6 @@ mod beginning;
 mod bodies;
 mod body;
 mod buffers;
-mod charset;
 mod clients;
 mod connection;
 mod cut;

@@ -4,8 +4,8 @@ use hyper::Method;
 use hyper::http::uri::{PathAndQuery, Scheme};
 
 use super::answers::OwnAnswer;
-use super::charset::Charset;
 use super::head::RequestHead;
+use crate::charset::Charset;
 use crate::upstream::TARGET_BYTES_MAX;
 
 /// RFC 3986 §3.3: what paths are made of, with the slashes between segments and the percent signs of escapes.

@@ -11,10 +11,10 @@ use memchr::memchr;
 use super::super::head::RequestHead;
 use super::body::Framing;
 use super::refusal::Refusal;
-use super::text::{TCHARS, text_length};
+use super::text::text_length;
 use crate::chunked::ChunkedBody;
 use crate::fields::{Fields, Line};
-use crate::text::content_length;
+use crate::text::{TCHARS, content_length};
 use crate::upstream::TARGET_BYTES_MAX;
 
 /// The most bytes of a request's head.

@@ -1,10 +1,6 @@
 //! What lines are made of.
 
-use crate::proxy::charset::Charset;
 use crate::text::is_control;
-
-/// RFC 9110 §5.6.2: what names and methods are made of.
-pub static TCHARS: Charset = Charset::alphanumeric_and(b"!#$%&'*+-.^_`|~");
 
 /// How many bytes come before the first such control character. A line end is two of them.
 pub fn text_length(bytes: &[u8]) -> usize {
