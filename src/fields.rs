@@ -70,7 +70,7 @@ impl<'a> Field<'a> {
 }
 
 impl Fields {
-    /// The lines that were found in these bytes.
+    /// The lines that were found in these bytes, one behind the other.
     pub fn of(mut bytes: BytesMut, lines: Vec<Line>) -> Self {
         for line in &lines {
             for byte in bytes.get_mut(line.name()).unwrap_or_default() {
@@ -92,6 +92,11 @@ impl Fields {
     /// What else is in the bytes that they came in.
     pub fn share(&self, range: Range<usize>) -> Bytes {
         self.bytes.slice(range)
+    }
+
+    /// No fewer bytes than they take, written with a colon, a space and a line's end each.
+    pub fn bytes_max(&self) -> usize {
+        self.bytes.len() + self.lines.len() * b": \r\n".len()
     }
 
     /// How many there are.

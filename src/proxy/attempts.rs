@@ -10,6 +10,7 @@ use std::time::Duration;
 use hyper::http::header::{HeaderName, HeaderValue};
 use hyper::{Response, StatusCode};
 use jiff::Timestamp;
+use qcc_fsm::Tick;
 use tokio::time::{Instant, sleep_until};
 
 use super::Proxy;
@@ -82,12 +83,13 @@ impl Proxy {
         #[allow(clippy::disallowed_methods, reason = "the edge: a limit on waiting")]
         let began = Instant::now();
         let give_up_at = began + settings.queue_timeout;
-        self.cluster.retries.count_request(self.cluster.clock.tick_at(began));
+        let mut now = self.cluster.clock.tick_at(began);
+        self.cluster.retries.count_request(now);
         while journey.attempts < settings.max_attempts && !journey.is_over {
             let permit = match journey.repeat {
                 None | Some(Repeat::Free) => None,
                 Some(Repeat::Charged) => {
-                    let permit = self.cluster.retries.take(self.cluster.clock.now());
+                    let permit = self.cluster.retries.take(now);
                     if permit.is_none() {
                         journey.unrepeated = Some(Unrepeated::BudgetSpent);
                         break;
@@ -95,7 +97,7 @@ impl Proxy {
                     permit
                 }
             };
-            let Some(attempt) = self.next_attempt(&wanted, &journey, give_up_at).await else {
+            let Some(attempt) = self.next_attempt(&wanted, &journey, now, give_up_at).await else {
                 permit.into_iter().for_each(RetryPermit::give_back);
                 break;
             };
@@ -103,6 +105,7 @@ impl Proxy {
             match exchange(attempt, incomer, settings).await {
                 Exchanged::NotSent => {
                     permit.into_iter().for_each(RetryPermit::give_back);
+                    now = self.cluster.clock.now();
                     continue;
                 }
                 Exchanged::Answer(answer) => return counted(answer, journey.attempts + 1),
@@ -129,6 +132,7 @@ impl Proxy {
             }
             journey.attempts += 1;
             journey.tried.push(endpoint);
+            now = self.cluster.clock.now();
         }
         self.give_up(journey, &wanted, settings)
     }
@@ -155,10 +159,11 @@ impl Proxy {
         &self,
         wanted: &Wanted<'_>,
         journey: &Journey,
+        now: Tick,
         give_up_at: Instant,
     ) -> Option<Attempt> {
         // Mostly there is one, and nobody need be told of changes.
-        match self.cluster.choose(wanted, &journey.tried, self.cluster.clock.now()) {
+        match self.cluster.choose(wanted, &journey.tried, now) {
             Choice::Go(attempt) => return Some(attempt),
             Choice::Nothing => return None,
             Choice::Wait { .. } => {}

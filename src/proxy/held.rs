@@ -192,9 +192,9 @@ impl Held {
         }
     }
 
-    /// The answer for the client: the head without the target of a redirect, and the body as it comes. A stream goes without its length: its last event ends it, and one that lacks that must
-    /// not look whole for having as many bytes as were announced. `idle` is the longest silence between two bytes
-    /// of the body.
+    /// The answer for the client: the head without the target of a redirect, and the body as it comes. A stream goes
+    /// without its length: its last event ends it, and one that lacks that must not look whole for having as many bytes
+    /// as were announced. `idle` is the longest silence between two bytes of the body.
     pub fn into_answer(self, watched: Option<Watched>, idle: Duration) -> Response<OutgoingBody> {
         let Self { mut parts, is_event_stream, body, endpoint, .. } = self;
         // What the upstream's HTTP is, and how it worded its status, ends here.
@@ -206,7 +206,8 @@ impl Held {
             parts.headers.remove(LOCATION);
         }
         parts.headers.insert(X_QCC_ENDPOINT, endpoint);
-        Response::from_parts(parts, OutgoingBody::Relay(Box::new(Relay::new(body, watched, idle))))
+        let body = OutgoingBody::Relay(Box::new(Relay::new(body, watched, idle)));
+        Response::from_parts(parts, body)
     }
 }
 

@@ -71,10 +71,9 @@ impl HeadWriter {
     /// go those that are neither hop-by-hop nor a credential. The endpoint's key is written last.
     pub(super) fn bytes(&self, draft: &Draft<'_>, room_bytes: usize) -> Keyed {
         let prefix = &self.hop.target_prefix;
-        let lines = draft.fields.iter().map(|field| field.name.len() + field.value.len() + BESIDE_LINE_BYTES);
         let room = self.own_bytes
             + draft.target.as_str().len()
-            + lines.sum::<usize>()
+            + draft.fields.bytes_max()
             + BESIDE_BYTES_MAX
             + room_bytes;
         // As it never grows, no copy of the key is left behind.

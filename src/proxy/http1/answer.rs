@@ -18,6 +18,8 @@ use crate::text::content_length;
 
 /// How much of an answer is put together before it is written: what is there at once goes out at once.
 const WRITTEN_BYTES_MAX: usize = 16 * 1024;
+/// Room in a head for a header line: there may be longer ones, and then it grows.
+const LINE_BYTES_USUAL: usize = 48;
 /// Room in a head for what is not in its headers: the status line, how the body is delimited, the connection's end.
 const BESIDE_BYTES_MAX: usize = 128;
 
@@ -25,7 +27,7 @@ const BESIDE_BYTES_MAX: usize = 128;
 pub(super) struct Asked {
     pub version: Version,
     pub is_head: bool,
-    /// Whether another request may follow, as far as the client says.
+    /// Whether another request may follow, as far as its client and what came of it say.
     pub is_kept: bool,
 }
 
@@ -65,7 +67,7 @@ enum Framing {
 impl Answer {
     /// An answer of which the head is written first. What its headers say of the connection and of the body's end is
     /// said anew.
-    pub(super) fn new(answer: Response<OutgoingBody>, asked: &Asked, stays_open: bool) -> Self {
+    pub(super) fn new(answer: Response<OutgoingBody>, asked: &Asked) -> Self {
         let (head, body) = answer.into_parts();
         let (status, headers) = (head.status, head.headers);
         let mut bytes = Vec::with_capacity(room_for(&headers, &body));
@@ -97,7 +99,7 @@ impl Answer {
             None if framing == Framing::Chunked => push_line(&mut bytes, "transfer-encoding", b"chunked"),
             None => {}
         }
-        let is_kept = stays_open && asked.is_kept && !closes && framing != Framing::UntilClose;
+        let is_kept = asked.is_kept && !closes && framing != Framing::UntilClose;
         let after = if is_kept { After::Keep } else { After::Close };
         match (after, asked.version) {
             (After::Close, _) => push_line(&mut bytes, "connection", b"close"),
@@ -227,9 +229,7 @@ enum Gathered {
 }
 
 fn room_for(headers: &HeaderMap, body: &OutgoingBody) -> usize {
-    let lines: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
-    let body_bytes = body.bytes_at_hand().min(WRITTEN_BYTES_MAX);
-    lines + body_bytes + BESIDE_BYTES_MAX
+    headers.len() * LINE_BYTES_USUAL + body.bytes_at_hand().min(WRITTEN_BYTES_MAX) + BESIDE_BYTES_MAX
 }
 
 fn push_status_line(bytes: &mut Vec<u8>, version: Version, status: StatusCode) {

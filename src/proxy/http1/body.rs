@@ -65,13 +65,18 @@ pub(super) struct RequestBody<'c, S> {
 }
 
 impl<'c, S> RequestBody<'c, S> {
-    /// `is_held_back` until it is asked for.
-    pub(super) fn new(inbound: &'c mut Inbound<S>, is_held_back: bool) -> Self {
+    /// One that comes unasked.
+    pub(super) fn new(inbound: &'c mut Inbound<S>) -> Self {
         let declared_bytes = match inbound.body {
             Framing::Length(length) => Some(length),
             Framing::Chunked(_) => None,
         };
-        Self { inbound, unsaid: if is_held_back { CONTINUE } else { &[] }, declared_bytes }
+        Self { inbound, unsaid: &[], declared_bytes }
+    }
+
+    /// One that is held back until it is asked for.
+    pub(super) fn held_back(inbound: &'c mut Inbound<S>) -> Self {
+        Self { unsaid: CONTINUE, ..Self::new(inbound) }
     }
 }
 

@@ -67,7 +67,7 @@ pub(super) async fn serve<S>(
     let mut stop = Stop { coming: WhenWoken::new(stop), has_come: false };
     let mut is_refused = false;
     while let Some(read) = connection.next(&proxy, &mut stop).await {
-        let (answer, asked) = match read {
+        let (answer, mut asked) = match read {
             // On the heap until the answer begins: it is large, and most connections have no request.
             Ok((head, bytes)) => match Box::pin(connection.answer(&proxy, head, bytes)).await {
                 Some(answered) => answered,
@@ -78,8 +78,8 @@ pub(super) async fn serve<S>(
                 (refusal.into_response(), Asked::by_nobody())
             }
         };
-        let stays_open = connection.inbound.body.is_over() && !stop.has_come().await;
-        let answer = Answer::new(answer, &asked, stays_open);
+        asked.is_kept = asked.is_kept && connection.inbound.body.is_over() && !stop.has_come().await;
+        let answer = Answer::new(answer, &asked);
         let after = answer.after;
         match answer.deliver(&mut connection.inbound).await {
             Ok(()) if after == After::Keep => {}
@@ -175,7 +175,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
             Ok(client) => client,
             Err(answer) => return Some((answer, asked)),
         };
-        let body = RequestBody::new(inbound, is_held_back);
+        let body = match is_held_back {
+            true => RequestBody::held_back(inbound),
+            false => RequestBody::new(inbound),
+        };
         let body = read_body(body, &proxy.bodies, &settings, alarm).await;
         let answering = proxy.answer(&request, body, client, &settings);
         let mut answering = pin!(answering);

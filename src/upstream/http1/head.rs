@@ -20,8 +20,8 @@ use crate::text::content_length;
 /// The most header lines of an answer.
 const FIELDS_MAX: usize = 100;
 
-/// Room for the header lines that are added on the way to the client.
-const OWN_FIELDS: usize = 3;
+/// Room for the header lines that are added on the way to the client: the endpoint's name, the number of attempts.
+const OWN_FIELDS: usize = 2;
 
 /// The head of an answer that is not informational.
 #[derive(Debug)]

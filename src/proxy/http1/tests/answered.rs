@@ -54,7 +54,7 @@ async fn delivered(
     if let Some(said) = said {
         response.headers_mut().insert(CONTENT_LENGTH, said.parse().unwrap());
     }
-    let answer = Answer::new(response, &asked, true);
+    let answer = Answer::new(response, &asked);
     let after = answer.after;
     // Less than an answer, so that it is written bit by bit.
     let (server, mut client) = duplex(100);
