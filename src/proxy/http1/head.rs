@@ -65,6 +65,11 @@ impl Head {
         Ok(None)
     }
 
+    /// Whether any of these bytes, all so far, is its own: the empty lines before it are not.
+    pub fn has_begun(&self, bytes: &[u8]) -> bool {
+        self.line.is_some() || self.line_start < bytes.len()
+    }
+
     /// Its version; HTTP/1.1 as long as that is not known.
     pub fn version(&self) -> Version {
         self.line.as_ref().map_or(Version::HTTP_11, |line| line.version)

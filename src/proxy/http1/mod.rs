@@ -134,7 +134,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
                     Poll::Pending => {}
                 }
                 // A head that has begun is waited for: its request is not to be lost.
-                if inbound.unread.is_empty() && stop.poll(cx) {
+                if !head.has_begun(&inbound.unread) && stop.poll(cx) {
                     return Poll::Ready(None);
                 }
                 let deadline = *deadline.get_or_insert_with(|| {
@@ -179,9 +179,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         let body = read_body(body, &proxy.bodies, &settings, alarm).await;
         let answering = proxy.answer(&request, body, client, &settings);
         let mut answering = pin!(answering);
-        let answer = poll_fn(|cx| match answering.as_mut().poll(cx) {
-            Poll::Ready(answer) => Poll::Ready(Some(answer)),
-            Poll::Pending => inbound.poll_left(cx).map(|()| None),
+        // Whether it has left comes first: a request that nobody waits for is not to be paid for.
+        let answer = poll_fn(|cx| match inbound.poll_left(cx) {
+            Poll::Ready(()) => Poll::Ready(None),
+            Poll::Pending => answering.as_mut().poll(cx).map(Some),
         });
         Some((answer.await?, asked))
     }
