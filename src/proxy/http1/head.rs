@@ -80,6 +80,12 @@ impl Head {
         !self.closes && (self.keeps || self.version() == Version::HTTP_11)
     }
 
+    /// Whether the answer is to have no body (RFC 9110 §9.3.2).
+    pub fn asks_for_head(&self, bytes: &[u8]) -> bool {
+        let method = self.line.as_ref().and_then(|line| bytes.get(line.method.clone()));
+        method == Some(b"HEAD")
+    }
+
     /// Whether the body may be held back until it is asked for (RFC 9110 §10.1.1: HTTP/1.0 knows no expectations).
     pub fn is_body_held_back(&self) -> bool {
         self.expects && self.version() == Version::HTTP_11

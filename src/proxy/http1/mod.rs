@@ -26,7 +26,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::BytesMut;
-use hyper::{Method, Response, Version};
+use hyper::{Response, Version};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 use tracing::debug;
@@ -164,12 +164,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         if head.version() == Version::HTTP_10 {
             ends_answers.note();
         }
-        let (version, is_kept) = (head.version(), head.is_kept());
+        let asked =
+            Asked { version: head.version(), is_kept: head.is_kept(), is_head: head.asks_for_head(&bytes) };
         let mut request = match head.into_request(bytes) {
             Ok(request) => request,
-            Err(refusal) => return Some((refusal.into_response(), Asked::by_nobody())),
+            Err(refusal) => return Some((refusal.into_response(), asked)),
         };
-        let asked = Asked { version, is_kept, is_head: request.method == Method::HEAD };
         let settings = proxy.cluster.settings();
         let client = match proxy.admit(&mut request, !inbound.body.is_over(), &settings) {
             Ok(client) => client,
