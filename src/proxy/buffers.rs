@@ -34,8 +34,9 @@ impl Buffers {
             self.kept_bytes.fetch_sub(kept.0.capacity(), Ordering::Relaxed);
             kept.0
         });
-        let large_enough = kept.filter(|kept| kept.capacity() >= bytes);
-        Buffer { bytes: large_enough.unwrap_or_else(|| Vec::with_capacity(bytes)), buffers: self.clone() }
+        // What a body has in hand is counted by its length, so that a much larger one would evade the limit on them.
+        let fitting = kept.filter(|kept| (bytes..=2 * bytes).contains(&kept.capacity()));
+        Buffer { bytes: fitting.unwrap_or_else(|| Vec::with_capacity(bytes)), buffers: self.clone() }
     }
 
     fn keep(&self, mut bytes: Vec<u8>) {
@@ -89,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_large_buffer_is_used_again_where_it_is_large_enough() {
+    fn a_large_buffer_is_used_again_where_it_fits() {
         let buffers: Arc<Buffers> = Arc::default();
         let mut first = buffers.with_room_for(200_000);
         first.extend_from_slice(b"a body");
@@ -100,7 +101,17 @@ mod tests {
         drop(smaller);
         let larger = buffers.with_room_for(300_000);
         assert!(larger.capacity() >= 300_000);
-        assert_eq!(buffers.kept_bytes.load(Ordering::Relaxed), 0, "what was too small is let go");
+        assert_eq!(buffers.kept_bytes.load(Ordering::Relaxed), 0, "what does not fit is let go");
+    }
+
+    #[test]
+    fn a_body_holds_no_more_than_twice_the_memory_that_is_counted_for_it() {
+        let buffers: Arc<Buffers> = Arc::default();
+        for bytes in [KEPT_BYTES_MIN, 200_000, KEPT_BYTES_MAX / 2, KEPT_BYTES_MAX] {
+            drop(buffers.with_room_for(KEPT_BYTES_MAX));
+            let room = buffers.with_room_for(bytes).capacity();
+            assert!((bytes..=2 * bytes).contains(&room), "{room} for {bytes}");
+        }
     }
 
     #[test]

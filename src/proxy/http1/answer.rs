@@ -62,6 +62,8 @@ enum Framing {
     Length(u64),
     Chunked,
     UntilClose,
+    /// Not at all: it is longer than was said.
+    Broken,
 }
 
 impl Answer {
@@ -150,8 +152,11 @@ impl Answer {
     /// Puts together what there is of the body, until that is enough to be written.
     fn poll_gather(&mut self, cx: &mut Context<'_>) -> Poll<Gathered> {
         while self.bytes.len() < WRITTEN_BYTES_MAX {
-            if self.framing == Framing::Length(0) && self.body.is_end_stream() {
-                return Poll::Ready(Gathered::End);
+            match self.framing {
+                Framing::Length(0) if self.body.is_end_stream() => return Poll::Ready(Gathered::End),
+                // What fits of the rest is not what comes next.
+                Framing::Broken => return Poll::Ready(Gathered::Cut),
+                Framing::Length(_) | Framing::Chunked | Framing::UntilClose => {}
             }
             match ready!(self.body.poll_next(cx)) {
                 Some(Ok(data)) => {
@@ -174,13 +179,17 @@ impl Answer {
         match &mut self.framing {
             Framing::Length(left) => match left.checked_sub(data.len() as u64) {
                 Some(rest) => *left = rest,
-                None => return false,
+                None => {
+                    self.framing = Framing::Broken;
+                    return false;
+                }
             },
             Framing::Chunked => {
                 push_hex(&mut self.bytes, data.len());
                 self.bytes.extend_from_slice(b"\r\n");
             }
             Framing::UntilClose => {}
+            Framing::Broken => return false,
         }
         self.bytes.extend_from_slice(data);
         if self.framing == Framing::Chunked {
@@ -193,7 +202,7 @@ impl Answer {
         match self.framing {
             Framing::Length(0) | Framing::UntilClose => Gathered::End,
             // As many as were said have not come.
-            Framing::Length(_) => Gathered::Cut,
+            Framing::Length(_) | Framing::Broken => Gathered::Cut,
             Framing::Chunked => {
                 self.bytes.extend_from_slice(b"0\r\n\r\n");
                 self.framing = Framing::Length(0);

@@ -65,6 +65,11 @@ impl Head {
         Ok(None)
     }
 
+    /// Whether any of these bytes, all so far, is its own: the empty lines before it are not.
+    pub fn has_begun(&self, bytes: &[u8]) -> bool {
+        self.line.is_some() || self.line_start < bytes.len()
+    }
+
     /// Its version; HTTP/1.1 as long as that is not known.
     pub fn version(&self) -> Version {
         self.line.as_ref().map_or(Version::HTTP_11, |line| line.version)
@@ -73,6 +78,12 @@ impl Head {
     /// Whether the connection may carry another request, as far as its client says (RFC 9112 §9.3).
     pub fn is_kept(&self) -> bool {
         !self.closes && (self.keeps || self.version() == Version::HTTP_11)
+    }
+
+    /// Whether the answer is to have no body (RFC 9110 §9.3.2).
+    pub fn asks_for_head(&self, bytes: &[u8]) -> bool {
+        let method = self.line.as_ref().and_then(|line| bytes.get(line.method.clone()));
+        method == Some(b"HEAD")
     }
 
     /// Whether the body may be held back until it is asked for (RFC 9110 §10.1.1: HTTP/1.0 knows no expectations).

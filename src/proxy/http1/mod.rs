@@ -26,7 +26,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::BytesMut;
-use hyper::{Method, Response, Version};
+use hyper::{Response, Version};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 use tracing::debug;
@@ -134,7 +134,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
                     Poll::Pending => {}
                 }
                 // A head that has begun is waited for: its request is not to be lost.
-                if inbound.unread.is_empty() && stop.poll(cx) {
+                if !head.has_begun(&inbound.unread) && stop.poll(cx) {
                     return Poll::Ready(None);
                 }
                 let deadline = *deadline.get_or_insert_with(|| {
@@ -164,12 +164,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         if head.version() == Version::HTTP_10 {
             ends_answers.note();
         }
-        let (version, is_kept) = (head.version(), head.is_kept());
+        let asked =
+            Asked { version: head.version(), is_kept: head.is_kept(), is_head: head.asks_for_head(&bytes) };
         let mut request = match head.into_request(bytes) {
             Ok(request) => request,
-            Err(refusal) => return Some((refusal.into_response(), Asked::by_nobody())),
+            Err(refusal) => return Some((refusal.into_response(), asked)),
         };
-        let asked = Asked { version, is_kept, is_head: request.method == Method::HEAD };
         let settings = proxy.cluster.settings();
         let client = match proxy.admit(&mut request, !inbound.body.is_over(), &settings) {
             Ok(client) => client,
@@ -182,9 +182,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         let body = read_body(body, &proxy.bodies, &settings, alarm).await;
         let answering = proxy.answer(&request, body, client, &settings);
         let mut answering = pin!(answering);
-        let answer = poll_fn(|cx| match answering.as_mut().poll(cx) {
-            Poll::Ready(answer) => Poll::Ready(Some(answer)),
-            Poll::Pending => inbound.poll_left(cx).map(|()| None),
+        // Whether it has left comes first: a request that nobody waits for is not to be paid for.
+        let answer = poll_fn(|cx| match inbound.poll_left(cx) {
+            Poll::Ready(()) => Poll::Ready(None),
+            Poll::Pending => answering.as_mut().poll(cx).map(Some),
         });
         Some((answer.await?, asked))
     }

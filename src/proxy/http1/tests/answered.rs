@@ -95,6 +95,15 @@ async fn an_answer_is_as_long_as_it_says_or_is_not_whole() {
 }
 
 #[tokio::test]
+async fn of_an_answer_that_is_longer_than_it_says_nothing_comes_after_what_did_not_fit() {
+    // More than the network holds, so that the end is looked for again.
+    let (first, second, third) = ([b'a'; 200], [b'b'; 200], [b'c'; 100]);
+    let pieces = [&first[..], &second, &third];
+    let read = delivered(asking(Method::GET, Version::HTTP_11), (200, Some("300")), &pieces, Clean).await;
+    assert_eq!((read.body, read.is_whole), (first.to_vec(), false));
+}
+
+#[tokio::test]
 async fn an_answer_of_unknown_length_is_sent_in_chunks_and_to_http_1_0_to_the_connections_end() {
     for (pieces, end, chunks, body) in [
         (&["hello"][..], Clean, "5\r\nhello\r\n0\r\n\r\n", "hello"),

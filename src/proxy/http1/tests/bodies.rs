@@ -115,6 +115,17 @@ async fn a_client_that_leaves_is_noticed_at_once_whatever_it_sent_before() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn of_a_client_that_has_left_before_its_request_is_read_nothing_goes_up() {
+    for sent in [format!("{POST}\r\n"), format!("{POST}content-length: 5\r\n\r\nhello")] {
+        let mut scene = Scene::begin("");
+        scene.send(&sent).await;
+        scene.client.shutdown().await.unwrap();
+        scene.end().await;
+        assert!(!scene.asks_an_upstream(), "{sent}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_client_that_leaves_while_its_answer_comes_is_noticed_at_once() {
     let mut scene = Scene::begin("");
     scene.send(&format!("{POST}\r\n")).await;

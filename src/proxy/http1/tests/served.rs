@@ -212,3 +212,16 @@ async fn the_end_of_a_connection_is_the_end_of_an_answer_and_never_of_one_that_i
         }
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_target_that_is_none_is_refused_as_its_version_and_method_ask() {
+    for (method, version, has_text) in [("GET", "1.1", true), ("HEAD", "1.1", false), ("HEAD", "1.0", false)]
+    {
+        let mut scene = Scene::begin("");
+        scene.send(&format!("{method} /v1/<> HTTP/{version}\r\nhost: localhost\r\n\r\n")).await;
+        let head = scene.head().await;
+        assert!(head.starts_with(&format!("HTTP/{version} 400 ")), "{head}");
+        assert!(head.contains("connection: close\r\n"), "{head}");
+        assert_eq!(!scene.rest().await.is_empty(), has_text, "{method}");
+    }
+}
