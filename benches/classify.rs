@@ -24,7 +24,7 @@ fn classifying(criterion: &mut Criterion) {
     group.bench_function("the head of a success", |bencher| {
         bencher.iter(|| {
             let head = head(StatusCode::OK, black_box(&success));
-            (head.judge(), Cooling::of_success(head.call, head.fields, head.now))
+            (head.judge(), Cooling::of_success(head.call, head.fields, || head.now))
         });
     });
     group.bench_function("the beginning of a whole answer", |bencher| {

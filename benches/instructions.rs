@@ -175,7 +175,7 @@ fn classifying_success(runs: usize) {
     let (fields, body) = (Fields::of_map(&success_headers()), answer_body());
     each(runs, || {
         let head = head(StatusCode::OK, black_box(&fields));
-        let judgement = (head.judge(), Cooling::of_success(head.call, head.fields, head.now));
+        let judgement = (head.judge(), Cooling::of_success(head.call, head.fields, || head.now));
         let beginning = Beginning::of(black_box(&body[..]).into(), &fields);
         (judgement, shape_of_answer(Call::Messages, &beginning))
     });

@@ -78,7 +78,7 @@ fn fields<'a>(coding: &str, mut bytes: &'a [u8]) -> (Fields, &'a [u8]) {
 }
 
 fn check_success(call: Call, fields: &Fields) {
-    let cooling = Cooling::of_success(call, fields, jiff::Timestamp::UNIX_EPOCH);
+    let cooling = Cooling::of_success(call, fields, || jiff::Timestamp::UNIX_EPOCH);
     assert!(cooling.is_none() || call.speaks_for_health(), "a limit of its own");
     let is_announced = |cooling| matches!(cooling, Cooling::Announced(wait) if wait <= DAY);
     assert!(cooling.is_none_or(is_announced), "{cooling:?}");

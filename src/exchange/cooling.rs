@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use qcc_fsm::Ticks;
 
 use super::Call;
-use super::limits::{announced_wait, exhausted_wait, rate_limit_wait};
+use super::limits::{announced_wait, exhausted_wait, is_exhausted, rate_limit_wait};
 use crate::cluster::Endpoint;
 use crate::fields::Fields;
 
@@ -39,8 +39,12 @@ impl Cooling {
 
     /// What a success's headers say: that it was the last of its window. The limits of calls that don't
     /// make the endpoint work are their own.
-    pub fn of_success(call: Call, fields: &Fields, now: Timestamp) -> Option<Self> {
-        let wait = if call.speaks_for_health() { exhausted_wait(fields, now)? } else { return None };
+    pub fn of_success(call: Call, fields: &Fields, now: impl FnOnce() -> Timestamp) -> Option<Self> {
+        // Mostly it was not, and the time of day is not asked for.
+        if !call.speaks_for_health() || !is_exhausted(fields) {
+            return None;
+        }
+        let wait = exhausted_wait(fields, now())?;
         (wait > Duration::ZERO).then_some(Self::Announced(wait))
     }
 }
@@ -84,7 +88,7 @@ mod tests {
     #[test]
     fn a_success_that_uses_up_its_window_cools_and_only_where_it_is_work() {
         let last = headers(&[("x-ratelimit-remaining-requests", "0"), ("x-ratelimit-reset-requests", "6s")]);
-        let of_success = |call, headers| Cooling::of_success(call, headers, Timestamp::UNIX_EPOCH);
+        let of_success = |call, headers| Cooling::of_success(call, headers, || Timestamp::UNIX_EPOCH);
         let six = Some(Cooling::Announced(Duration::from_secs(6)));
         assert_eq!(of_success(Call::ChatCompletions, &last), six);
         assert_eq!(of_success(Call::Models, &last), None);

@@ -28,6 +28,11 @@ pub fn announced_wait(fields: &Fields, now: Timestamp) -> Option<Duration> {
     retry_after_ms(fields).max(retry_after(fields, now)).map(|wait| wait.min(ANNOUNCED_MAX))
 }
 
+/// Whether nothing remains of some window.
+pub fn is_exhausted(fields: &Fields) -> bool {
+    fields.iter().any(|field| level(&field) == Some(Level::Nothing))
+}
+
 /// The wait until every window of which nothing remains is filled again, 24 h at most; none where all
 /// have something left. It allocates nothing unless some window is used up.
 pub fn exhausted_wait(fields: &Fields, now: Timestamp) -> Option<Duration> {
@@ -71,18 +76,18 @@ enum Window<'a> {
 }
 
 fn level(field: &Field<'_>) -> Option<Level> {
-    let (name, value) = (std::str::from_utf8(field.name).ok()?, field.value);
-    let says_remaining = match name.strip_prefix(OPENAI) {
-        Some(rest) => rest.starts_with("remaining"),
+    let Field { name, value, .. } = *field;
+    let says_remaining = match name.strip_prefix(OPENAI.as_bytes()) {
+        Some(rest) => rest.starts_with(b"remaining"),
         None => {
-            let rest = name.strip_prefix(ANTHROPIC)?;
-            if let Some(window) = rest.strip_suffix("-status") {
+            let rest = name.strip_prefix(ANTHROPIC.as_bytes())?;
+            if let Some(window) = rest.strip_suffix(b"-status") {
                 // What is beyond the subscription is refused to most, whatever the subscription has left.
-                let is_window = window.starts_with("unified") && window != "unified-overage";
+                let is_window = window.starts_with(b"unified") && window != b"unified-overage";
                 return is_window
                     .then(|| if value == b"rejected" { Level::Nothing } else { Level::Something });
             }
-            rest.ends_with("-remaining")
+            rest.ends_with(b"-remaining")
         }
     };
     if !says_remaining {

@@ -224,7 +224,7 @@ impl Check {
             let line = error.as_ref().map_or_else(String::new, |error| format!(" {}", error.line()));
             return Meaning::Judged(head.judge_words(error.as_ref()), format!("{}{line}", status.as_u16()));
         }
-        if let Some(cooling) = Cooling::of_success(head.call, head.fields, now)
+        if let Some(cooling) = Cooling::of_success(head.call, head.fields, || now)
             && self.method == CheckMethod::Chat
         {
             apply_cooldown(self.attempt.endpoint(), cooling, self.attempt.cluster().clock.now());

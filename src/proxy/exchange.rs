@@ -73,12 +73,15 @@ pub(super) async fn exchange(
         }
     };
     let mut held = Held::new(response, &endpoint);
-    let now = attempt.cluster().clock.shown_now();
-    let by_head = head_of(&held, incomer.call, now).judge();
+    let clock = attempt.cluster().clock;
+    let by_head = match held.status().is_success() {
+        true => ByHead::Success,
+        false => head_of(&held, incomer.call, clock.shown_now()).judge(),
+    };
     match by_head {
         ByHead::Success => {
-            if let Some(cooling) = Cooling::of_success(incomer.call, held.fields(), now) {
-                apply_cooldown(&endpoint, cooling, attempt.cluster().clock.now());
+            if let Some(cooling) = Cooling::of_success(incomer.call, held.fields(), || clock.shown_now()) {
+                apply_cooldown(&endpoint, cooling, clock.now());
             }
             let model = incomer.facts.model.as_ref().filter(|_| incomer.call.names_chat_model()).cloned();
             let mut watched =
@@ -91,7 +94,7 @@ pub(super) async fn exchange(
         }
         ByHead::NeedsWords(within) => {
             let error = held.read_error(within).await;
-            let judgement = head_of(&held, incomer.call, now).judge_words(error.as_ref());
+            let judgement = head_of(&held, incomer.call, clock.shown_now()).judge_words(error.as_ref());
             let line = held.error_line(error.as_ref());
             settle(&mut attempt, &judgement, Some(line));
             refused(&attempt, held, judgement, incomer, settings)
