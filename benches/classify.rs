@@ -5,26 +5,26 @@ use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use hyper::StatusCode;
-use hyper::http::header::HeaderMap;
 use inputs::{answer_body, error_body, rate_limited_headers, success_headers};
 use jiff::Timestamp;
 use qcc::exchange::{Beginning, Call, Cooling, ErrorText, Head, shape_of_answer};
+use qcc::fields::Fields;
 use qcc_fsm::CheckMethod;
 
 mod inputs;
 
-fn head(status: StatusCode, headers: &HeaderMap) -> Head<'_> {
-    Head { call: Call::Messages, method: CheckMethod::Chat, status, headers, now: Timestamp::UNIX_EPOCH }
+fn head(status: StatusCode, fields: &Fields) -> Head<'_> {
+    Head { call: Call::Messages, method: CheckMethod::Chat, status, fields, now: Timestamp::UNIX_EPOCH }
 }
 
 fn classifying(criterion: &mut Criterion) {
-    let (success, refusal) = (success_headers(), rate_limited_headers());
+    let (success, refusal) = (Fields::of_map(&success_headers()), Fields::of_map(&rate_limited_headers()));
     let (answer, error) = (answer_body(), error_body());
     let mut group = criterion.benchmark_group("classify");
     group.bench_function("the head of a success", |bencher| {
         bencher.iter(|| {
             let head = head(StatusCode::OK, black_box(&success));
-            (head.judge(), Cooling::of_success(head.call, head.headers, head.now))
+            (head.judge(), Cooling::of_success(head.call, head.fields, || head.now))
         });
     });
     group.bench_function("the beginning of a whole answer", |bencher| {

@@ -11,7 +11,6 @@ use std::hint::black_box;
 
 use clusters::{choose, cluster_of, sessions, wanted};
 use hyper::StatusCode;
-use hyper::http::header::HeaderMap;
 use inputs::{
     EVENT, answer_body, claude_code_body, error_body, rate_limited_headers, session_header, small_body,
     success_headers,
@@ -168,30 +167,30 @@ fn reading(runs: usize, body: &[u8], fields: &Fields) {
     });
 }
 
-fn head(status: StatusCode, headers: &HeaderMap) -> Head<'_> {
-    Head { call: Call::Messages, method: CheckMethod::Chat, status, headers, now: Timestamp::UNIX_EPOCH }
+fn head(status: StatusCode, fields: &Fields) -> Head<'_> {
+    Head { call: Call::Messages, method: CheckMethod::Chat, status, fields, now: Timestamp::UNIX_EPOCH }
 }
 
 fn classifying_success(runs: usize) {
-    let (headers, body) = (success_headers(), answer_body());
+    let (fields, body) = (Fields::of_map(&success_headers()), answer_body());
     each(runs, || {
-        let head = head(StatusCode::OK, black_box(&headers));
-        let judgement = (head.judge(), Cooling::of_success(head.call, head.headers, head.now));
-        let beginning = Beginning::of(black_box(&body[..]).into(), &headers);
+        let head = head(StatusCode::OK, black_box(&fields));
+        let judgement = (head.judge(), Cooling::of_success(head.call, head.fields, || head.now));
+        let beginning = Beginning::of(black_box(&body[..]).into(), &fields);
         (judgement, shape_of_answer(Call::Messages, &beginning))
     });
 }
 
 fn classifying_refusal(runs: usize) {
-    let headers = rate_limited_headers();
-    each(runs, || head(StatusCode::TOO_MANY_REQUESTS, black_box(&headers)).judge_words(None));
+    let fields = Fields::of_map(&rate_limited_headers());
+    each(runs, || head(StatusCode::TOO_MANY_REQUESTS, black_box(&fields)).judge_words(None));
 }
 
 fn classifying_error(runs: usize) {
-    let (headers, body) = (rate_limited_headers(), error_body());
+    let (fields, body) = (Fields::of_map(&rate_limited_headers()), error_body());
     each(runs, || {
         let error = ErrorText::of(black_box(&body));
-        head(StatusCode::TOO_MANY_REQUESTS, black_box(&headers)).judge_words(error.as_ref())
+        head(StatusCode::TOO_MANY_REQUESTS, black_box(&fields)).judge_words(error.as_ref())
     });
 }
 

@@ -1,11 +1,11 @@
-//! The header lines of a request, as they came.
+//! The header lines of a message, as they came.
 //!
-//! A request is looked through a few times and written once. A map of its headers would be built for that, each name and
+//! A message is looked through a few times and written once. A map of its headers would be built for that, each name and
 //! value on its own, and taken apart again.
 
 use std::ops::Range;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use hyper::http::header::{HeaderMap, HeaderName, HeaderValue};
 
 /// Where in some bytes the name and the value of a header line are.
@@ -43,10 +43,14 @@ static LOWER_CASE: [u8; 256] = {
     table
 };
 
+fn lower(name: &mut [u8]) {
+    name.iter_mut().for_each(|byte| *byte = LOWER_CASE[usize::from(*byte)]);
+}
+
 /// Header lines in their order. Names are in lower case.
 #[derive(Clone, Debug, Default)]
 pub struct Fields {
-    bytes: Bytes,
+    bytes: BytesMut,
     lines: Vec<Line>,
 }
 
@@ -67,31 +71,67 @@ impl<'a> Field<'a> {
         let between = self.written.get(self.name.len()..self.written.len() - self.value.len());
         (between == Some(b": ")).then_some(self.written)
     }
+
+    /// For a map; none where it can't be in one.
+    pub fn to_entry(self) -> Option<(HeaderName, HeaderValue)> {
+        HeaderName::from_bytes(self.name).ok().zip(HeaderValue::from_bytes(self.value).ok())
+    }
+}
+
+/// A value as text, where it is ASCII.
+fn text_of(value: &[u8]) -> Option<&str> {
+    value.is_ascii().then(|| std::str::from_utf8(value).ok())?
 }
 
 impl Fields {
     /// The lines that were found in these bytes, one behind the other.
     pub fn of(mut bytes: BytesMut, lines: Vec<Line>) -> Self {
         for line in &lines {
-            for byte in bytes.get_mut(line.name()).unwrap_or_default() {
-                *byte = LOWER_CASE[usize::from(*byte)];
-            }
+            lower(bytes.get_mut(line.name()).unwrap_or_default());
         }
-        Self { bytes: bytes.freeze(), lines }
+        Self { bytes, lines }
+    }
+
+    /// None, with room for so many that take so many bytes, written as [`Self::bytes_max`] has it.
+    pub fn with_room(lines: usize, bytes: usize) -> Self {
+        Self { bytes: BytesMut::with_capacity(bytes), lines: Vec::with_capacity(lines) }
     }
 
     /// Those of a map.
     pub fn of_map(headers: &HeaderMap) -> Self {
-        let mut fields = FieldsWriter::default();
+        let mut fields = Self::default();
         for (name, value) in headers {
-            fields.push(name.as_str().as_bytes(), value.as_bytes());
+            fields.push(name.as_str(), value.as_bytes());
         }
-        fields.finish()
+        fields
     }
 
-    /// What else is in the bytes that they came in.
-    pub fn share(&self, range: Range<usize>) -> Bytes {
-        self.bytes.slice(range)
+    /// Adds a line behind the others. The name is a token, and the value without control characters.
+    pub fn push(&mut self, name: impl AsRef<[u8]>, value: impl AsRef<[u8]>) {
+        let (name, value, start) = (name.as_ref(), value.as_ref(), self.bytes.len());
+        for piece in [name, b": ", value] {
+            self.bytes.extend_from_slice(piece);
+        }
+        let (name_end, end) = (start + name.len(), self.bytes.len());
+        lower(&mut self.bytes[start..name_end]);
+        self.lines.push(Line::new(start..name_end, end - value.len()..end));
+    }
+
+    /// Takes out the lines of this name.
+    pub fn remove(&mut self, name: &str) {
+        let bytes = &self.bytes;
+        self.lines.retain(|line| bytes[line.name()] != *name.as_bytes());
+    }
+
+    /// Has one line of this name, with this value.
+    pub fn set(&mut self, name: &str, value: impl AsRef<[u8]>) {
+        self.remove(name);
+        self.push(name, value);
+    }
+
+    /// A map of them. What can't be in one is left out.
+    pub fn to_map(&self) -> HeaderMap {
+        self.iter().filter_map(Field::to_entry).collect()
     }
 
     /// No fewer bytes than they take, written with a colon, a space and a line's end each.
@@ -134,57 +174,22 @@ impl Fields {
         self.all(name).next()
     }
 
+    /// The first of them as text, where it is ASCII.
+    pub fn text<'a>(&'a self, name: &'a str) -> Option<&'a str> {
+        text_of(self.first(name)?)
+    }
+
     /// Whether there is one.
     pub fn has(&self, name: &str) -> bool {
         self.first(name).is_some()
-    }
-
-    /// The same with one line of this name, and this value.
-    pub fn with(&self, name: &str, value: &str) -> Self {
-        let mut fields = FieldsWriter::default();
-        for field in self.iter().filter(|field| field.name != name.as_bytes()) {
-            fields.push(field.name, field.value);
-        }
-        fields.push(name.as_bytes(), value.as_bytes());
-        fields.finish()
-    }
-
-    /// One of them for a map. Its value shares the bytes. None where it can't be in one.
-    pub fn to_entry(&self, field: Field<'_>) -> Option<(HeaderName, HeaderValue)> {
-        let value = HeaderValue::from_maybe_shared(self.bytes.slice_ref(field.value));
-        HeaderName::from_bytes(field.name).ok().zip(value.ok())
     }
 }
 
 impl<'a> FromIterator<(&'a str, &'a str)> for Fields {
     fn from_iter<I: IntoIterator<Item = (&'a str, &'a str)>>(pairs: I) -> Self {
-        let mut fields = FieldsWriter::default();
-        for (name, value) in pairs {
-            fields.push(name.to_ascii_lowercase().as_bytes(), value.as_bytes());
-        }
-        fields.finish()
-    }
-}
-
-/// Lines that are put together.
-#[derive(Default)]
-struct FieldsWriter {
-    bytes: Vec<u8>,
-    lines: Vec<Line>,
-}
-
-impl FieldsWriter {
-    fn push(&mut self, name: &[u8], value: &[u8]) {
-        let start = self.bytes.len();
-        for piece in [name, b": ", value] {
-            self.bytes.extend_from_slice(piece);
-        }
-        let end = self.bytes.len();
-        self.lines.push(Line::new(start..start + name.len(), end - value.len()..end));
-    }
-
-    fn finish(self) -> Fields {
-        Fields { bytes: self.bytes.into(), lines: self.lines }
+        let mut fields = Self::default();
+        pairs.into_iter().for_each(|(name, value)| fields.push(name, value));
+        fields
     }
 }
 
@@ -208,26 +213,27 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_found_by_name_and_replaced() {
-        let fields = Fields::from_iter([("a", "1"), ("B", "2"), ("a", "3")]);
+    fn lines_are_found_by_name_added_and_taken_out() {
+        let mut fields = Fields::from_iter([("a", "1"), ("B", "2"), ("a", "3")]);
         assert_eq!(fields.all("a").collect::<Vec<_>>(), [b"1", b"3"]);
         assert_eq!((fields.first("a"), fields.first("c")), (Some(&b"1"[..]), None));
         assert!(fields.has("b") && !fields.has("c"));
-        assert_eq!(pairs(&fields.with("a", "4")), [("b", "2"), ("a", "4")]);
-        assert_eq!(fields.iter().next().unwrap().as_written(), Some(&b"a: 1"[..]));
+        fields.set("a", "4");
+        assert_eq!(pairs(&fields), [("b", "2"), ("a", "4")]);
+        fields.remove("b");
+        fields.push("C", "5");
+        assert_eq!(pairs(&fields), [("a", "4"), ("c", "5")]);
+        assert!(fields.bytes_max() >= "a: 4\r\nc: 5\r\n".len());
+        assert_eq!(fields.iter().next().unwrap().as_written(), Some(&b"a: 4"[..]));
+        let odd = Fields::from_iter([("a", "\u{fc}"), ("b", " x")]);
+        assert_eq!((odd.text("a"), odd.text("b")), (None, Some(" x")));
     }
 
     #[test]
     fn a_map_and_its_lines_are_the_same() {
-        let fields = Fields::from_iter([("a", "1"), ("b", "ü"), ("a", "3")]);
-        let mut map = HeaderMap::new();
-        for field in fields.iter() {
-            let (name, value) = fields.to_entry(field).unwrap();
-            map.append(name, value);
-        }
+        let fields = Fields::from_iter([("a", "1"), ("b", "\u{fc}"), ("a", "3")]);
+        let map = fields.to_map();
         assert_eq!(map.len(), 3);
-        let mut again = Fields::of_map(&map);
-        again.lines.sort_by_key(|line| line.value.start);
-        assert_eq!(pairs(&again), [("a", "1"), ("a", "3"), ("b", "ü")]);
+        assert_eq!(pairs(&Fields::of_map(&map)), [("a", "1"), ("a", "3"), ("b", "\u{fc}")]);
     }
 }

@@ -4,6 +4,7 @@
 
 pub mod admin;
 mod alarm;
+pub mod answer;
 pub mod app;
 mod charset;
 pub mod chunked;

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 const RANKS: &[&[&str]] = &[
     &["charset"],
     &["alarm", "clock", "fields", "process", "slots", "text"],
-    &["chunked"],
+    &["answer", "chunked"],
     &["config"],
     &["upstream"],
     &["cluster"],

@@ -4,11 +4,12 @@
 use std::time::Duration;
 
 use hyper::StatusCode;
-use hyper::http::header::{CONTENT_ENCODING, HeaderMap, HeaderName, HeaderValue};
+use hyper::http::header::HeaderValue;
 use qcc::exchange::{
     Beginning, ByHead, Call, Cooling, ErrorText, Head, INSPECTED_BYTES_MAX, Judgement,
     judge_error_after_content, judge_error_event, shape_of_answer,
 };
+use qcc::fields::Fields;
 use qcc_fsm::{Cause, CheckMethod, Failure, Verdict};
 
 const CALLS: [Call; 8] = [
@@ -44,14 +45,14 @@ pub fn run(bytes: &[u8]) {
     let [call, high, low, coding, rest @ ..] = bytes else { return };
     let call = CALLS[usize::from(*call) % CALLS.len()];
     let status = 200 + u16::from_be_bytes([*high, *low]) % 400;
-    let (headers, body) = headers(CODINGS[usize::from(*coding) % CODINGS.len()], rest);
+    let (fields, body) = fields(CODINGS[usize::from(*coding) % CODINGS.len()], rest);
     let body = &body[..body.len().min(INSPECTED_BYTES_MAX)];
-    let beginning = Beginning::of(body.into(), &headers);
+    let beginning = Beginning::of(body.into(), &fields);
     assert!(beginning.text().len() <= INSPECTED_BYTES_MAX);
     let error = ErrorText::of(beginning.text());
     let _ = shape_of_answer(call, &beginning);
-    check_success(call, &headers);
-    check_status(call, status, &headers, error.as_ref());
+    check_success(call, &fields);
+    check_status(call, status, &fields, error.as_ref());
     if let Some(error) = error {
         let event = judge_error_event(&error, CheckMethod::Chat);
         check_one(&event);
@@ -59,36 +60,36 @@ pub fn run(bytes: &[u8]) {
     }
 }
 
-fn headers<'a>(coding: &str, mut bytes: &'a [u8]) -> (HeaderMap, &'a [u8]) {
-    let mut headers = HeaderMap::new();
+fn fields<'a>(coding: &str, mut bytes: &'a [u8]) -> (Fields, &'a [u8]) {
+    let mut fields = Fields::default();
     if !coding.is_empty() {
-        headers.insert(CONTENT_ENCODING, HeaderValue::from_str(coding).expect("a coding's name"));
+        fields.push("content-encoding", coding);
     }
     while let Some(end) = bytes.iter().position(|&byte| byte == b'\n') {
         let line = &bytes[..end];
         bytes = &bytes[end + 1..];
         let Some((name, value)) = line.split_first() else { break };
-        let name = HeaderName::from_static(NAMES[usize::from(*name) % NAMES.len()]);
-        if let Ok(value) = HeaderValue::from_bytes(value) {
-            headers.append(name, value);
+        // What a head may hold.
+        if HeaderValue::from_bytes(value).is_ok() {
+            fields.push(NAMES[usize::from(*name) % NAMES.len()], value);
         }
     }
-    (headers, bytes)
+    (fields, bytes)
 }
 
-fn check_success(call: Call, headers: &HeaderMap) {
-    let cooling = Cooling::of_success(call, headers, jiff::Timestamp::UNIX_EPOCH);
+fn check_success(call: Call, fields: &Fields) {
+    let cooling = Cooling::of_success(call, fields, || jiff::Timestamp::UNIX_EPOCH);
     assert!(cooling.is_none() || call.speaks_for_health(), "a limit of its own");
     let is_announced = |cooling| matches!(cooling, Cooling::Announced(wait) if wait <= DAY);
     assert!(cooling.is_none_or(is_announced), "{cooling:?}");
 }
 
-fn check_status(call: Call, status: u16, headers: &HeaderMap, error: Option<&ErrorText>) {
+fn check_status(call: Call, status: u16, fields: &Fields, error: Option<&ErrorText>) {
     let head = Head {
         call,
         method: CheckMethod::Chat,
         status: StatusCode::from_u16(status).expect("a status"),
-        headers,
+        fields,
         now: jiff::Timestamp::UNIX_EPOCH,
     };
     let judgement = match head.judge() {

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use hyper::http::HeaderValue;
 use qcc_fsm::{Billing, FailureLimit, FailureWindow, Policy, Snapshot, Tick, Ticks};
 
 use super::Vitals;
@@ -27,7 +26,7 @@ pub struct Endpoint {
     pub origin: Arc<Origin>,
     /// The time over which its share of traffic rises after a recovery.
     pub slow_start: Ticks,
-    name_shown: HeaderValue,
+    name_shown: Arc<str>,
     proxy_credentials: Option<Secret>,
 }
 
@@ -61,9 +60,7 @@ impl Endpoint {
             failure_limit: FailureLimit::new(health.ratio_min_samples, health.ratio_threshold_millionths),
             slow_start: Ticks::from_duration(health.slow_start),
             proxy_credentials: cluster.proxy.as_ref().and_then(ProxyUrl::credentials).cloned(),
-            // What a name may be made of can be a header's value.
-            name_shown: HeaderValue::from_str(&settings.name)
-                .unwrap_or_else(|_| HeaderValue::from_static("")),
+            name_shown: settings.name.as_str().into(),
             settings: settings.clone(),
             origin: Arc::new(origin),
             vitals,
@@ -75,8 +72,8 @@ impl Endpoint {
         &self.settings.name
     }
 
-    /// The same as a header's value, made once: each answer shows it.
-    pub fn name_shown(&self) -> &HeaderValue {
+    /// The same to be shared: each answer shows it.
+    pub fn name_shown(&self) -> &Arc<str> {
         &self.name_shown
     }
 

@@ -7,8 +7,9 @@ use brotli_decompressor::BrotliDecoderParameter;
 use brotli_decompressor::Decompressor;
 use flate2::bufread::GzDecoder;
 use flate2::{Decompress, FlushDecompress, Status};
-use hyper::http::header::{CONTENT_ENCODING, HeaderMap};
 use ruzstd::decoding::StreamingDecoder;
+
+use crate::fields::Fields;
 
 /// How much of a body, of its decoded beginning or of an event is looked at.
 pub const INSPECTED_BYTES_MAX: usize = 8 * 1024;
@@ -33,13 +34,13 @@ pub enum Beginning<'a> {
 
 impl<'a> Beginning<'a> {
     /// Of up to 8 KiB of a body with these headers. Nothing that the bytes say makes it fail.
-    pub fn of(bytes: Cow<'a, [u8]>, headers: &HeaderMap) -> Self {
-        let mut codings = headers.get_all(CONTENT_ENCODING).iter();
+    pub fn of(bytes: Cow<'a, [u8]>, fields: &Fields) -> Self {
+        let mut codings = fields.all("content-encoding");
         let Some(coding) = codings.next() else { return Self::Plain(bytes) };
         if codings.next().is_some() {
             return Self::Hidden;
         }
-        let coding = coding.as_bytes().trim_ascii();
+        let coding = coding.trim_ascii();
         let is = |names: &[&[u8]]| names.iter().any(|name| coding.eq_ignore_ascii_case(name));
         // RFC 9110 §8.4.1: x-gzip is gzip.
         if is(&[b"", b"identity"]) {

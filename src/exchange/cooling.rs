@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use hyper::http::header::HeaderMap;
 use jiff::Timestamp;
 use qcc_fsm::Ticks;
 
 use super::Call;
-use super::limits::{announced_wait, exhausted_wait, rate_limit_wait};
+use super::limits::{announced_wait, exhausted_wait, is_exhausted, rate_limit_wait};
 use crate::cluster::Endpoint;
+use crate::fields::Fields;
 
 /// The wait that an answer asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,19 +28,23 @@ const WAIT_MIN: Duration = Duration::from_millis(DOUBLING_MS / 2);
 impl Cooling {
     /// What a rate limit's headers say. `now` stands in where the answer has no `Date` of its own to
     /// compare a date with.
-    pub fn of_rate_limit(headers: &HeaderMap, now: Timestamp) -> Self {
-        rate_limit_wait(headers, now).map_or(Self::Doubling(None), Self::Announced)
+    pub fn of_rate_limit(fields: &Fields, now: Timestamp) -> Self {
+        rate_limit_wait(fields, now).map_or(Self::Doubling(None), Self::Announced)
     }
 
     /// What an overload's headers say.
-    pub fn of_overload(headers: &HeaderMap, now: Timestamp) -> Self {
-        Self::Doubling(announced_wait(headers, now))
+    pub fn of_overload(fields: &Fields, now: Timestamp) -> Self {
+        Self::Doubling(announced_wait(fields, now))
     }
 
     /// What a success's headers say: that it was the last of its window. The limits of calls that don't
     /// make the endpoint work are their own.
-    pub fn of_success(call: Call, headers: &HeaderMap, now: Timestamp) -> Option<Self> {
-        let wait = if call.speaks_for_health() { exhausted_wait(headers, now)? } else { return None };
+    pub fn of_success(call: Call, fields: &Fields, now: impl FnOnce() -> Timestamp) -> Option<Self> {
+        // Mostly it was not, and the time of day is not asked for.
+        if !call.speaks_for_health() || !is_exhausted(fields) {
+            return None;
+        }
+        let wait = exhausted_wait(fields, now())?;
         (wait > Duration::ZERO).then_some(Self::Announced(wait))
     }
 }
@@ -63,8 +67,8 @@ pub fn apply_cooldown(endpoint: &Endpoint, cooling: Cooling, now: qcc_fsm::Tick)
 mod tests {
     use super::*;
 
-    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
-        pairs.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect()
+    fn headers(pairs: &[(&str, &str)]) -> Fields {
+        pairs.iter().copied().collect()
     }
 
     #[test]
@@ -84,7 +88,7 @@ mod tests {
     #[test]
     fn a_success_that_uses_up_its_window_cools_and_only_where_it_is_work() {
         let last = headers(&[("x-ratelimit-remaining-requests", "0"), ("x-ratelimit-reset-requests", "6s")]);
-        let of_success = |call, headers| Cooling::of_success(call, headers, Timestamp::UNIX_EPOCH);
+        let of_success = |call, headers| Cooling::of_success(call, headers, || Timestamp::UNIX_EPOCH);
         let six = Some(Cooling::Announced(Duration::from_secs(6)));
         assert_eq!(of_success(Call::ChatCompletions, &last), six);
         assert_eq!(of_success(Call::Models, &last), None);

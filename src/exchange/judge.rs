@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use hyper::StatusCode;
-use hyper::http::header::{HeaderMap, RETRY_AFTER};
 use jiff::Timestamp;
 use qcc_fsm::{Cause, CheckMethod, Failure, Ticks, Verdict};
 
 use super::limits::{announced_wait, exhausted_wait};
 use super::names::{Reading, Said, message_says_money, message_says_unknown_model, said_by_name};
 use super::{Call, Cooling, ErrorText};
+use crate::fields::Fields;
 use crate::upstream::ConnectError;
 
 /// What an outcome says of the endpoint, and what becomes of the request.
@@ -45,8 +45,8 @@ pub struct Head<'a> {
     pub method: CheckMethod,
     /// Its status.
     pub status: StatusCode,
-    /// Its headers.
-    pub headers: &'a HeaderMap,
+    /// Its header lines.
+    pub fields: &'a Fields,
     /// The time of day, where the answer has no `Date` of its own.
     pub now: Timestamp,
 }
@@ -145,7 +145,7 @@ impl Head<'_> {
             Some(Said::Money) => return Some(self.no_money()),
             Some(Said::UnknownModel) => return Some(Judgement::LACKS_MODEL),
             Some(Said::Overload) => {
-                return Some(Judgement::cools(Cooling::of_overload(self.headers, self.now)));
+                return Some(Judgement::cools(Cooling::of_overload(self.fields, self.now)));
             }
             Some(Said::Wait) => return Some(self.rate_limited()),
             // These are said of many things, of which the message tells more.
@@ -165,9 +165,9 @@ impl Head<'_> {
             401 | 403 => Judgement::fails(Cause::Auth, self.method),
             402 => self.no_money(),
             429 => self.rate_limited(),
-            529 => Judgement::cools(Cooling::of_overload(self.headers, self.now)),
-            503 if self.headers.contains_key(RETRY_AFTER) => {
-                Judgement::cools(Cooling::of_overload(self.headers, self.now))
+            529 => Judgement::cools(Cooling::of_overload(self.fields, self.now)),
+            503 if self.fields.has("retry-after") => {
+                Judgement::cools(Cooling::of_overload(self.fields, self.now))
             }
             300..=399 | 500..=599 => Judgement::fails(Cause::Server, self.method),
             _ => Judgement::REQUESTS_FAULT,
@@ -175,12 +175,12 @@ impl Head<'_> {
     }
 
     fn rate_limited(&self) -> Judgement {
-        Judgement::cools(Cooling::of_rate_limit(self.headers, self.now))
+        Judgement::cools(Cooling::of_rate_limit(self.fields, self.now))
     }
 
     /// The endpoint leaves service until the end that is announced, if one is.
     fn no_money(&self) -> Judgement {
-        let announced = announced_wait(self.headers, self.now).max(exhausted_wait(self.headers, self.now));
+        let announced = announced_wait(self.fields, self.now).max(exhausted_wait(self.fields, self.now));
         let resets_in = announced.filter(|wait| *wait > Duration::ZERO).map(Ticks::from_duration);
         let failure = Failure::new(Cause::Quota, self.method).until(resets_in);
         Judgement { verdict: Verdict::Fail(failure), ..Judgement::SAYS_NOTHING }

@@ -7,11 +7,11 @@
 
 use std::time::Duration;
 
-use hyper::http::header::{AsHeaderName, DATE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use jiff::Timestamp;
 
-static RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
-static UNIFIED_STATUS: HeaderName = HeaderName::from_static("anthropic-ratelimit-unified-status");
+use crate::fields::{Field, Fields};
+
+const UNIFIED_STATUS: &str = "anthropic-ratelimit-unified-status";
 
 /// The longest wait that is believed: the window of a subscription may be hours.
 const ANNOUNCED_MAX: Duration = Duration::from_secs(24 * 3600);
@@ -24,29 +24,34 @@ const EPOCH_MS_MIN: f64 = 1e12;
 
 /// The wait that `retry-after` or `retry-after-ms` announces, 24 h at most; of both the longer. `now`
 /// stands in where the answer has no `Date` of its own.
-pub fn announced_wait(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
-    retry_after_ms(headers).max(retry_after(headers, now)).map(|wait| wait.min(ANNOUNCED_MAX))
+pub fn announced_wait(fields: &Fields, now: Timestamp) -> Option<Duration> {
+    retry_after_ms(fields).max(retry_after(fields, now)).map(|wait| wait.min(ANNOUNCED_MAX))
+}
+
+/// Whether nothing remains of some window.
+pub fn is_exhausted(fields: &Fields) -> bool {
+    fields.iter().any(|field| level(&field) == Some(Level::Nothing))
 }
 
 /// The wait until every window of which nothing remains is filled again, 24 h at most; none where all
 /// have something left. It allocates nothing unless some window is used up.
-pub fn exhausted_wait(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
-    let waits = headers.iter().filter(|(name, value)| level(name, value) == Some(Level::Nothing));
-    let waits = waits.filter_map(|(name, _)| Window::of(name)?.wait(headers, now));
+pub fn exhausted_wait(fields: &Fields, now: Timestamp) -> Option<Duration> {
+    let waits = fields.iter().filter(|field| level(field) == Some(Level::Nothing));
+    let waits = waits.filter_map(|field| Window::of(&field)?.wait(fields, now));
     waits.max().map(|wait| wait.min(ANNOUNCED_MAX))
 }
 
 /// The wait that a refusal for its rate asks for. Where no window says that it is the one, their resets
 /// are a guess, 5 min at most; beside an announcement only those count that don't say that they have
 /// something left.
-pub fn rate_limit_wait(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
-    let announced = announced_wait(headers, now);
-    if let Some(exhausted) = exhausted_wait(headers, now) {
+pub fn rate_limit_wait(fields: &Fields, now: Timestamp) -> Option<Duration> {
+    let announced = announced_wait(fields, now);
+    if let Some(exhausted) = exhausted_wait(fields, now) {
         return announced.max(Some(exhausted));
     }
-    let may_be_it = |window: &Window<'_>| announced.is_none() || !window.has_something_left(headers);
-    let windows = headers.keys().filter_map(Window::of_reset).filter(may_be_it);
-    let guessed = windows.filter_map(|window| window.wait(headers, now)).max();
+    let may_be_it = |window: &Window<'_>| announced.is_none() || !window.has_something_left(fields);
+    let windows = fields.iter().filter_map(|field| Window::of_reset(&field)).filter(may_be_it);
+    let guessed = windows.filter_map(|window| window.wait(fields, now)).max();
     announced.max(guessed.map(|wait| wait.min(GUESSED_MAX)))
 }
 
@@ -70,20 +75,19 @@ enum Window<'a> {
     OpenAi(&'a str),
 }
 
-fn level(name: &HeaderName, value: &HeaderValue) -> Option<Level> {
-    let name = name.as_str();
-    let says_remaining = match name.strip_prefix(OPENAI) {
-        Some(rest) => rest.starts_with("remaining"),
+fn level(field: &Field<'_>) -> Option<Level> {
+    let Field { name, value, .. } = *field;
+    let says_remaining = match name.strip_prefix(OPENAI.as_bytes()) {
+        Some(rest) => rest.starts_with(b"remaining"),
         None => {
-            let rest = name.strip_prefix(ANTHROPIC)?;
-            if let Some(window) = rest.strip_suffix("-status") {
+            let rest = name.strip_prefix(ANTHROPIC.as_bytes())?;
+            if let Some(window) = rest.strip_suffix(b"-status") {
                 // What is beyond the subscription is refused to most, whatever the subscription has left.
-                let is_window = window.starts_with("unified") && window != "unified-overage";
-                return is_window.then(|| {
-                    if value.as_bytes() == b"rejected" { Level::Nothing } else { Level::Something }
-                });
+                let is_window = window.starts_with(b"unified") && window != b"unified-overage";
+                return is_window
+                    .then(|| if value == b"rejected" { Level::Nothing } else { Level::Something });
             }
-            rest.ends_with("-remaining")
+            rest.ends_with(b"-remaining")
         }
     };
     if !says_remaining {
@@ -92,13 +96,12 @@ fn level(name: &HeaderName, value: &HeaderValue) -> Option<Level> {
     level_of_figure(value)
 }
 
-fn level_of_figure(value: &HeaderValue) -> Option<Level> {
-    let digits = value.as_bytes();
+fn level_of_figure(digits: &[u8]) -> Option<Level> {
     // Nearly all are whole numbers, of which no more is asked.
     let is_nothing = if !digits.is_empty() && digits.iter().all(u8::is_ascii_digit) {
         digits.iter().all(|&digit| digit == b'0')
     } else {
-        let remaining: f64 = value.to_str().ok()?.trim().parse().ok()?;
+        let remaining: f64 = std::str::from_utf8(digits).ok()?.trim().parse().ok()?;
         // Some send -1 for "not known".
         if remaining.is_nan() || remaining < 0.0 {
             return None;
@@ -110,8 +113,8 @@ fn level_of_figure(value: &HeaderValue) -> Option<Level> {
 
 impl<'a> Window<'a> {
     /// The window that a header belongs to.
-    fn of(name: &'a HeaderName) -> Option<Self> {
-        let name = name.as_str();
+    fn of(field: &Field<'a>) -> Option<Self> {
+        let name = std::str::from_utf8(field.name).ok()?;
         if let Some(rest) = name.strip_prefix(ANTHROPIC) {
             let (window, _) = rest.rsplit_once('-')?;
             return (window != "unified-overage").then_some(Self::Anthropic(window));
@@ -120,19 +123,19 @@ impl<'a> Window<'a> {
         Some(Self::OpenAi(rest.split_once('-').map_or("", |(_, window)| window)))
     }
 
-    fn of_reset(name: &'a HeaderName) -> Option<Self> {
-        let text = name.as_str();
+    fn of_reset(field: &Field<'a>) -> Option<Self> {
+        let text = std::str::from_utf8(field.name).ok()?;
         let is_reset = match text.strip_prefix(OPENAI) {
             Some(rest) => rest.starts_with("reset"),
             None => text.ends_with("-reset"),
         };
-        if is_reset { Self::of(name) } else { None }
+        if is_reset { Self::of(field) } else { None }
     }
 
     /// The time until it is filled again; none where it does not say, or where the subscription that it
     /// is a part of goes on without it.
-    fn wait(self, headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
-        if self.is_overruled(headers) {
+    fn wait(self, fields: &Fields, now: Timestamp) -> Option<Duration> {
+        if self.is_overruled(fields) {
             return None;
         }
         let (name, is_date) = match self {
@@ -140,44 +143,44 @@ impl<'a> Window<'a> {
             Self::OpenAi("") => (format!("{OPENAI}reset"), false),
             Self::OpenAi(window) => (format!("{OPENAI}reset-{window}"), false),
         };
-        let value = text(headers, &name)?;
-        if is_date { until_date(value, headers, now) } else { span(value, headers, now) }
+        let value = text(fields, &name)?;
+        if is_date { until_date(value, fields, now) } else { span(value, fields, now) }
     }
 
-    fn has_something_left(self, headers: &'a HeaderMap) -> bool {
-        let mut levels = headers.iter().filter(|(name, _)| Self::of(name) == Some(self));
-        self.is_overruled(headers) || levels.any(|(name, value)| level(name, value) == Some(Level::Something))
+    fn has_something_left(self, fields: &'a Fields) -> bool {
+        let mut levels = fields.iter().filter(|field| Self::of(field) == Some(self));
+        self.is_overruled(fields) || levels.any(|field| level(&field) == Some(Level::Something))
     }
 
     /// Whether it is a window of a subscription that as a whole still serves.
-    fn is_overruled(self, headers: &HeaderMap) -> bool {
+    fn is_overruled(self, fields: &Fields) -> bool {
         matches!(self, Self::Anthropic(window) if window.starts_with("unified-"))
-            && headers.get(&UNIFIED_STATUS).is_some_and(|status| status.as_bytes() != b"rejected")
+            && fields.first(UNIFIED_STATUS).is_some_and(|status| status != b"rejected")
     }
 }
 
-fn text(headers: &HeaderMap, name: impl AsHeaderName) -> Option<&str> {
-    headers.get(name)?.to_str().ok().map(str::trim)
+fn text<'a>(fields: &'a Fields, name: &'a str) -> Option<&'a str> {
+    fields.text(name).map(str::trim)
 }
 
 /// `retry-after-ms`, as OpenAI sends it.
-fn retry_after_ms(headers: &HeaderMap) -> Option<Duration> {
-    let ms: f64 = text(headers, &RETRY_AFTER_MS)?.parse().ok()?;
+fn retry_after_ms(fields: &Fields) -> Option<Duration> {
+    let ms: f64 = text(fields, "retry-after-ms")?.parse().ok()?;
     Duration::try_from_secs_f64(ms / 1000.0).ok()
 }
 
 /// `Retry-After`: seconds, or an HTTP date.
-fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
-    let value = text(headers, RETRY_AFTER)?;
+fn retry_after(fields: &Fields, now: Timestamp) -> Option<Duration> {
+    let value = text(fields, "retry-after")?;
     if let Ok(secs) = value.parse::<f64>() {
         return Duration::try_from_secs_f64(secs).ok();
     }
-    Some(until(http_date(value)?, headers, now))
+    Some(until(http_date(value)?, fields, now))
 }
 
 /// The time from the answer's own `Date`, so that clocks that differ make no difference.
-fn until(moment: Timestamp, headers: &HeaderMap, now: Timestamp) -> Duration {
-    let sent = text(headers, DATE).and_then(http_date).unwrap_or(now);
+fn until(moment: Timestamp, fields: &Fields, now: Timestamp) -> Duration {
+    let sent = text(fields, "date").and_then(http_date).unwrap_or(now);
     Duration::try_from(moment.duration_since(sent)).unwrap_or_default()
 }
 
@@ -187,12 +190,12 @@ fn http_date(value: &str) -> Option<Timestamp> {
 }
 
 /// The time until an RFC 3339 date, or one in seconds since 1970.
-fn until_date(value: &str, headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
+fn until_date(value: &str, fields: &Fields, now: Timestamp) -> Option<Duration> {
     let date = match value.parse::<f64>() {
         Ok(secs) => epoch(secs)?,
         Err(_) => value.parse().ok()?,
     };
-    Some(until(date, headers, now))
+    Some(until(date, fields, now))
 }
 
 fn epoch(secs: f64) -> Option<Timestamp> {
@@ -201,9 +204,9 @@ fn epoch(secs: f64) -> Option<Timestamp> {
 }
 
 /// A span as Go writes it (`1h2m3.5s`, `20ms`), or in seconds, or a date in seconds since 1970.
-fn span(value: &str, headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
+fn span(value: &str, fields: &Fields, now: Timestamp) -> Option<Duration> {
     match value.parse::<f64>() {
-        Ok(secs) if secs >= EPOCH_SECS_MIN => Some(until(epoch(secs)?, headers, now)),
+        Ok(secs) if secs >= EPOCH_SECS_MIN => Some(until(epoch(secs)?, fields, now)),
         Ok(secs) => Duration::try_from_secs_f64(secs).ok(),
         Err(_) => go_span(value),
     }

@@ -5,12 +5,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
 use hyper::http::uri::PathAndQuery;
-use hyper::{Method, Response, StatusCode};
+use hyper::{Method, StatusCode};
 use qcc_fsm::{Cause, CheckMethod, Outcome, Verdict};
 use tokio::time::timeout;
 use tracing::{debug, info};
 
 use super::chat;
+use crate::answer::Answer;
 use crate::clock::Stopwatch;
 use crate::cluster::{Attempt, Endpoint};
 use crate::config::{ClusterSettings, Protocol};
@@ -131,7 +132,7 @@ impl Check {
         }
     }
 
-    async fn send(&mut self, code: &str) -> Result<Response<AnswerBody>, (Judgement, String)> {
+    async fn send(&mut self, code: &str) -> Result<Answer<AnswerBody>, (Judgement, String)> {
         let endpoint = self.attempt.endpoint().clone();
         let gate = endpoint.admission();
         let unconnected = |error: ConnectError| (judge_unconnected(&error), error.to_string());
@@ -182,17 +183,17 @@ impl Check {
         connection: Connection,
         endpoint: &Endpoint,
         code: &str,
-    ) -> Result<Response<AnswerBody>, SendError> {
+    ) -> Result<Answer<AnswerBody>, SendError> {
         let mut fields = Fields::from_iter([("accept", "application/json")]);
         if endpoint.settings.protocol == Protocol::Anthropic {
-            fields = fields.with("anthropic-version", ANTHROPIC_VERSION);
+            fields.push("anthropic-version", ANTHROPIC_VERSION);
         }
         let (method, target, body) = match self.method {
             CheckMethod::ModelList | CheckMethod::Network => {
                 (Method::GET, PathAndQuery::from_static("/v1/models"), ReplayBody::default())
             }
             CheckMethod::Chat => {
-                fields = fields.with("content-type", "application/json");
+                fields.push("content-type", "application/json");
                 let protocol = endpoint.settings.protocol;
                 let model = self.model.clone().or_else(|| endpoint.vitals.last_model());
                 let model = model.as_deref().unwrap_or(chat::small_model(protocol));
@@ -205,12 +206,10 @@ impl Check {
         connection.send(draft, self.attempt.stamp(), self.limit).await
     }
 
-    async fn judge(&self, response: Response<AnswerBody>, code: &str) -> Meaning {
-        let (parts, body) = response.into_parts();
-        let status = parts.status;
+    async fn judge(&self, answer: Answer<AnswerBody>, code: &str) -> Meaning {
+        let Answer { status, fields, body } = answer;
         let now = self.attempt.cluster().clock.shown_now();
-        let head =
-            Head { call: Call::Messages, method: CheckMethod::Chat, status, headers: &parts.headers, now };
+        let head = Head { call: Call::Messages, method: CheckMethod::Chat, status, fields: &fields, now };
         match self.method {
             CheckMethod::Network if !is_refusal(status) => return Meaning::Passed,
             CheckMethod::ModelList if lacks_model_list(status) => return Meaning::NoModelList,
@@ -225,7 +224,7 @@ impl Check {
             let line = error.as_ref().map_or_else(String::new, |error| format!(" {}", error.line()));
             return Meaning::Judged(head.judge_words(error.as_ref()), format!("{}{line}", status.as_u16()));
         }
-        if let Some(cooling) = Cooling::of_success(head.call, head.headers, now)
+        if let Some(cooling) = Cooling::of_success(head.call, head.fields, || now)
             && self.method == CheckMethod::Chat
         {
             apply_cooldown(self.attempt.endpoint(), cooling, self.attempt.cluster().clock.now());

@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
-use hyper::http::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
-use hyper::{Method, Response, StatusCode};
+use hyper::{Method, StatusCode};
 use serde_json::json;
 
 use super::guard::METHODS;
 use super::outgoing::OutgoingBody;
+use crate::answer::Answer;
 use crate::config::Protocol;
 use crate::exchange::Call;
+use crate::fields::Fields;
 use crate::upstream::TARGET_BYTES_MAX;
 
 /// Why qcc answers itself.
@@ -221,13 +222,13 @@ impl OwnAnswer {
     }
 
     /// The answer on this path.
-    pub fn into_response(self, path: &str) -> Response<OutgoingBody> {
+    pub fn on_path(self, path: &str) -> Answer<OutgoingBody> {
         let call = Call::of_path(path).unwrap_or(Call::Other);
         self.in_protocol(call.protocol(path, &Default::default()))
     }
 
     /// The answer in this protocol.
-    pub fn in_protocol(mut self, protocol: Protocol) -> Response<OutgoingBody> {
+    pub fn in_protocol(mut self, protocol: Protocol) -> Answer<OutgoingBody> {
         if self.is_overload() && protocol == Protocol::Anthropic {
             self.status = StatusCode::from_u16(OVERLOADED).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
         }
@@ -245,36 +246,31 @@ impl OwnAnswer {
                 },
             }),
         };
-        let mut response = Response::new(OutgoingBody::full(body.to_string()));
-        *response.status_mut() = self.status;
-        let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        headers.insert("x-qcc-error", HeaderValue::from_static(self.code.as_str()));
+        let mut fields =
+            Fields::from_iter([("content-type", "application/json"), ("x-qcc-error", self.code.as_str())]);
         match self.retry {
             None => {}
-            Some(Retry::Never) => {
-                headers.insert("x-should-retry", HeaderValue::from_static("false"));
-            }
+            Some(Retry::Never) => fields.push("x-should-retry", "false"),
             Some(Retry::After(wait)) => {
-                headers.insert("x-should-retry", HeaderValue::from_static("true"));
-                headers.insert(RETRY_AFTER, HeaderValue::from(whole_secs(wait)));
+                fields.push("x-should-retry", "true");
+                fields.push("retry-after", whole_secs(wait).to_string());
             }
         }
         if self.code == ErrorCode::Unauthorized {
             // RFC 9110 §11.6.1: a 401 says how to do better; RFC 6750 §3: with a parameter at least.
-            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"qcc\""));
+            fields.push("www-authenticate", "Bearer realm=\"qcc\"");
         }
         if self.code == ErrorCode::MethodNotAllowed {
-            headers.insert(ALLOW, methods_allowed());
+            fields.push("allow", methods_allowed());
         }
         if self.code == ErrorCode::UpgradeRequired {
             // RFC 9110 §15.5.22: the answer names what is spoken here.
-            headers.insert(hyper::http::header::UPGRADE, HeaderValue::from_static("HTTP/1.1"));
+            fields.push("upgrade", "HTTP/1.1");
         }
         if self.closes {
-            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+            fields.push("connection", "close");
         }
-        response
+        Answer { status: self.status, fields, body: OutgoingBody::full(body.to_string()) }
     }
 
     /// Whether it is one that clients wait out.
@@ -333,9 +329,8 @@ impl OwnAnswer {
 }
 
 /// The value of `Allow` (RFC 9110 §10.2.1).
-pub fn methods_allowed() -> HeaderValue {
-    let methods = METHODS.each_ref().map(Method::as_str).join(", ");
-    HeaderValue::from_str(&methods).unwrap_or_else(|_| HeaderValue::from_static(""))
+pub fn methods_allowed() -> String {
+    METHODS.each_ref().map(Method::as_str).join(", ")
 }
 
 /// Whole seconds, rounded up, one at least: `retry-after: 0` makes clients come back at once.

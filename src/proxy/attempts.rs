@@ -7,8 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::http::header::{HeaderName, HeaderValue};
-use hyper::{Response, StatusCode};
+use hyper::StatusCode;
 use jiff::Timestamp;
 use qcc_fsm::Tick;
 use tokio::time::{Instant, sleep_until};
@@ -18,11 +17,12 @@ use super::exchange::{Exchanged, exchange};
 use super::held::Held;
 use super::outgoing::OutgoingBody;
 use super::request::Incomer;
+use crate::answer::Answer;
 use crate::cluster::{Attempt, Choice, Endpoint, RetryPermit, Wanted};
 use crate::config::{ClusterSettings, Protocol};
 use crate::exchange::{Call, Cooling, Repeat};
 
-const X_QCC_ATTEMPTS: HeaderName = HeaderName::from_static("x-qcc-attempts");
+const X_QCC_ATTEMPTS: &str = "x-qcc-attempts";
 
 /// What a request has been through.
 #[derive(Default)]
@@ -57,7 +57,7 @@ pub(super) enum Unrepeated {
 impl Journey {
     fn note_answer(&mut self, held: Box<Held>, now: Timestamp) {
         if held.status() == StatusCode::TOO_MANY_REQUESTS
-            && let Cooling::Announced(wait) = Cooling::of_rate_limit(held.headers(), now)
+            && let Cooling::Announced(wait) = Cooling::of_rate_limit(held.fields(), now)
         {
             self.shortest_wait = Some(self.shortest_wait.map_or(wait, |shortest| shortest.min(wait)));
         }
@@ -76,7 +76,7 @@ impl Proxy {
         self: &Arc<Self>,
         incomer: &Incomer<'_>,
         settings: &ClusterSettings,
-    ) -> Response<OutgoingBody> {
+    ) -> Answer<OutgoingBody> {
         let mut wanted = incomer.wanted(settings);
         wanted.protocol = self.protocol_served(incomer);
         let mut journey = Journey::default();
@@ -195,9 +195,7 @@ impl Proxy {
 }
 
 /// The answer, with the number of attempts that it took.
-pub(super) fn counted(mut answer: Response<OutgoingBody>, attempts: u32) -> Response<OutgoingBody> {
-    // Mostly: not written anew then.
-    let number = if attempts == 1 { HeaderValue::from_static("1") } else { HeaderValue::from(attempts) };
-    answer.headers_mut().insert(X_QCC_ATTEMPTS, number);
+pub(super) fn counted(mut answer: Answer<OutgoingBody>, attempts: u32) -> Answer<OutgoingBody> {
+    answer.fields.set(X_QCC_ATTEMPTS, itoa::Buffer::new().format(attempts));
     answer
 }

@@ -266,8 +266,8 @@ mod tests {
     async fn read(body: Paced, room: &Arc<BodyRoom>, lines: &str) -> Result<ReplayBody, String> {
         let read = read_body(Frames::of(body), room, &settings(lines), &mut Alarm::default()).await;
         read.map_err(|answer| {
-            let response = answer.into_response("/v1/messages");
-            format!("{} {}", response.status().as_u16(), response.headers()["x-qcc-error"].to_str().unwrap())
+            let answer = answer.on_path("/v1/messages");
+            format!("{} {}", answer.status.as_u16(), answer.fields.text("x-qcc-error").unwrap())
         })
     }
 

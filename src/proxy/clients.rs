@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use hyper::Response;
 use qcc_fsm::{Interval, Tick, Ticks};
 use tracing::{debug, warn};
 
 use super::answers::OwnAnswer;
 use super::guard;
 use super::outgoing::OutgoingBody;
+use crate::answer::Answer;
 use crate::cluster::Cluster;
 use crate::config::ClusterSettings;
 use crate::exchange::Call;
@@ -60,15 +60,14 @@ pub(super) fn let_in(
 }
 
 /// One line a request, for those who look closely. What it calls, and not its path, which may hold anything.
-pub(super) fn log_answer(client: Option<&str>, path: &str, answer: &Response<OutgoingBody>) {
-    let header = |name: &str| answer.headers().get(name).and_then(|value| value.to_str().ok());
+pub(super) fn log_answer(client: Option<&str>, path: &str, answer: &Answer<OutgoingBody>) {
     debug!(
         client,
         call = Call::of_path(path).map(tracing::field::debug),
-        status = answer.status().as_u16(),
-        endpoint = header("x-qcc-endpoint"),
-        attempts = header("x-qcc-attempts"),
-        error = header("x-qcc-error"),
+        status = answer.status.as_u16(),
+        endpoint = answer.fields.text("x-qcc-endpoint"),
+        attempts = answer.fields.text("x-qcc-attempts"),
+        error = answer.fields.text("x-qcc-error"),
         "request answered"
     );
 }

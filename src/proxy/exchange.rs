@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use hyper::Response;
 use jiff::Timestamp;
 use qcc_fsm::{Cause, CheckMethod, Verdict};
 use tokio::time::sleep;
@@ -13,6 +12,7 @@ use super::held::Held;
 use super::outgoing::OutgoingBody;
 use super::relay::{Watch, Watched};
 use super::request::Incomer;
+use crate::answer::Answer;
 use crate::clock::Stopwatch;
 use crate::cluster::{Attempt, Endpoint};
 use crate::config::{Billing, ClusterSettings, RetryAmbiguous};
@@ -31,7 +31,7 @@ const ROOM_WITHIN: Duration = Duration::from_millis(50);
 /// What one exchange came to.
 pub(super) enum Exchanged {
     /// An answer for the client.
-    Answer(Response<OutgoingBody>),
+    Answer(Answer<OutgoingBody>),
     /// The endpoint left service before anything was sent.
     NotSent,
     /// The request may go on, with the answer of the upstream that can be shown.
@@ -73,12 +73,15 @@ pub(super) async fn exchange(
         }
     };
     let mut held = Held::new(response, &endpoint);
-    let now = attempt.cluster().clock.shown_now();
-    let by_head = head_of(&held, incomer.call, now).judge();
+    let clock = attempt.cluster().clock;
+    let by_head = match held.status().is_success() {
+        true => ByHead::Success,
+        false => head_of(&held, incomer.call, clock.shown_now()).judge(),
+    };
     match by_head {
         ByHead::Success => {
-            if let Some(cooling) = Cooling::of_success(incomer.call, held.headers(), now) {
-                apply_cooldown(&endpoint, cooling, attempt.cluster().clock.now());
+            if let Some(cooling) = Cooling::of_success(incomer.call, held.fields(), || clock.shown_now()) {
+                apply_cooldown(&endpoint, cooling, clock.now());
             }
             let model = incomer.facts.model.as_ref().filter(|_| incomer.call.names_chat_model()).cloned();
             let mut watched =
@@ -91,7 +94,7 @@ pub(super) async fn exchange(
         }
         ByHead::NeedsWords(within) => {
             let error = held.read_error(within).await;
-            let judgement = head_of(&held, incomer.call, now).judge_words(error.as_ref());
+            let judgement = head_of(&held, incomer.call, clock.shown_now()).judge_words(error.as_ref());
             let line = held.error_line(error.as_ref());
             settle(&mut attempt, &judgement, Some(line));
             refused(&attempt, held, judgement, incomer, settings)
@@ -100,11 +103,11 @@ pub(super) async fn exchange(
 }
 
 fn head_of(held: &Held, call: Call, now: Timestamp) -> Head<'_> {
-    Head { call, method: CheckMethod::Chat, status: held.status(), headers: held.headers(), now }
+    Head { call, method: CheckMethod::Chat, status: held.status(), fields: held.fields(), now }
 }
 
 enum Sent {
-    Answer(Response<AnswerBody>),
+    Answer(Answer<AnswerBody>),
     Refused,
     Unreachable(String),
     NoConnection(String),

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use hyper::Response;
-use hyper::http::header::{HeaderValue, RETRY_AFTER};
 use qcc_fsm::Cause;
 
 use super::Proxy;
@@ -11,6 +9,7 @@ use super::answers::{OwnAnswer, whole_secs};
 use super::attempts::{Journey, Unrepeated, counted};
 use super::held::Held;
 use super::outgoing::OutgoingBody;
+use crate::answer::Answer;
 use crate::cluster::Wanted;
 use crate::config::ClusterSettings;
 use crate::text::printable;
@@ -23,7 +22,7 @@ impl Proxy {
         journey: Journey,
         wanted: &Wanted<'_>,
         settings: &ClusterSettings,
-    ) -> Response<OutgoingBody> {
+    ) -> Answer<OutgoingBody> {
         let answer = if let Some(lost) = lost(&journey) {
             lost.in_protocol(wanted.protocol)
         } else if let Some(mut held) = journey.last {
@@ -108,8 +107,8 @@ impl Proxy {
 /// refused.
 fn set_retry(held: &mut Held, wait: Option<Duration>) {
     if let Some(wait) = wait {
-        held.headers_mut().insert(RETRY_AFTER, HeaderValue::from(whole_secs(wait)));
-        held.headers_mut().remove("retry-after-ms");
+        held.fields_mut().set("retry-after", whole_secs(wait).to_string());
+        held.fields_mut().remove("retry-after-ms");
     }
 }
 

@@ -1,36 +1,36 @@
 //! An upstream's answer of which only the beginning has been read.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::BodyExt;
+use hyper::StatusCode;
 use hyper::body::Body;
-use hyper::http::header::{
-    CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION,
-};
-use hyper::http::response::Parts;
-use hyper::{Response, StatusCode};
 use memchr::memmem;
 use tokio::time::timeout;
 
 use super::outgoing::OutgoingBody;
 use super::prefix::Prefix;
 use super::relay::{Relay, Watched};
+use crate::answer::Answer;
 use crate::cluster::Endpoint;
 use crate::exchange::{Beginning, DocumentWatch, ErrorText, INSPECTED_BYTES_MAX};
+use crate::fields::Fields;
 use crate::upstream::{AnswerBody, BodyError};
 
-const X_QCC_ENDPOINT: HeaderName = HeaderName::from_static("x-qcc-endpoint");
+const X_QCC_ENDPOINT: &str = "x-qcc-endpoint";
 
 /// The head of an answer, what came of its body, and the rest to come.
 pub struct Held {
-    parts: Parts,
+    status: StatusCode,
+    fields: Fields,
     is_event_stream: bool,
     body: Begun,
     prefix_bytes: usize,
     ends_by_close: bool,
-    endpoint: HeaderValue,
+    endpoint: Arc<str>,
 }
 
 /// A body of which only the beginning has been read.
@@ -46,12 +46,13 @@ pub(super) struct Begun {
 
 impl Held {
     /// An answer of which only the head has been read.
-    pub fn new(response: Response<AnswerBody>, endpoint: &Endpoint) -> Self {
-        let (parts, body) = response.into_parts();
+    pub fn new(answer: Answer<AnswerBody>, endpoint: &Endpoint) -> Self {
+        let Answer { status, fields, body } = answer;
         let ends_by_close = body.ends_by_close();
         let mut held = Self {
-            is_event_stream: is_event_stream(&parts.headers),
-            parts,
+            is_event_stream: is_event_stream(&fields),
+            status,
+            fields,
             body: Begun { prefix: Prefix::default(), rest: Some(body), is_cut: false, document: None },
             prefix_bytes: 0,
             ends_by_close,
@@ -65,15 +66,15 @@ impl Held {
     }
 
     pub fn status(&self) -> StatusCode {
-        self.parts.status
+        self.status
     }
 
-    pub fn headers(&self) -> &HeaderMap {
-        &self.parts.headers
+    pub fn fields(&self) -> &Fields {
+        &self.fields
     }
 
-    pub fn headers_mut(&mut self) -> &mut HeaderMap {
-        &mut self.parts.headers
+    pub fn fields_mut(&mut self) -> &mut Fields {
+        &mut self.fields
     }
 
     /// Whether the body is an event stream.
@@ -83,8 +84,9 @@ impl Held {
 
     /// Whether the body is JSON, as far as its head tells.
     fn is_json(&self) -> bool {
-        let kind = self.headers().get(CONTENT_TYPE).map(HeaderValue::as_bytes);
-        kind.is_none_or(|kind| memmem::find(&kind.to_ascii_lowercase(), b"json").is_some())
+        self.fields
+            .first("content-type")
+            .is_none_or(|kind| memmem::find(&kind.to_ascii_lowercase(), b"json").is_some())
     }
 
     /// Whether only the end of the connection ends the body, so that an end may be a cut.
@@ -100,9 +102,7 @@ impl Held {
 
     /// Whether the body is encoded, so that it can't be looked into.
     pub fn is_compressed(&self) -> bool {
-        self.headers()
-            .get(CONTENT_ENCODING)
-            .is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"))
+        self.fields.first("content-encoding").is_some_and(|coding| !coding.eq_ignore_ascii_case(b"identity"))
     }
 
     /// Reads the next bytes into the beginning and gives a copy of them; none at the end of the body.
@@ -161,7 +161,7 @@ impl Held {
             }
             Some(_) | None => Cow::Owned(self.gathered_beginning()),
         };
-        Beginning::of(bytes, self.headers())
+        Beginning::of(bytes, &self.fields)
     }
 
     fn gathered_beginning(&self) -> Vec<u8> {
@@ -195,23 +195,20 @@ impl Held {
     /// The answer for the client: the head without the target of a redirect, and the body as it comes. A stream goes
     /// without its length: its last event ends it, and one that lacks that must not look whole for having as many bytes
     /// as were announced. `idle` is the longest silence between two bytes of the body.
-    pub fn into_answer(self, watched: Option<Watched>, idle: Duration) -> Response<OutgoingBody> {
-        let Self { mut parts, is_event_stream, body, endpoint, .. } = self;
-        // What the upstream's HTTP is, and how it worded its status, ends here.
-        (parts.version, parts.extensions) = Default::default();
+    pub fn into_answer(self, watched: Option<Watched>, idle: Duration) -> Answer<OutgoingBody> {
+        let Self { status, mut fields, is_event_stream, body, endpoint, .. } = self;
         if is_event_stream {
-            parts.headers.remove(CONTENT_LENGTH);
+            fields.remove("content-length");
         }
-        if parts.status.is_redirection() {
-            parts.headers.remove(LOCATION);
+        if status.is_redirection() {
+            fields.remove("location");
         }
-        parts.headers.insert(X_QCC_ENDPOINT, endpoint);
-        let body = OutgoingBody::Relay(Box::new(Relay::new(body, watched, idle)));
-        Response::from_parts(parts, body)
+        fields.set(X_QCC_ENDPOINT, &*endpoint);
+        Answer { status, fields, body: OutgoingBody::Relay(Box::new(Relay::new(body, watched, idle))) }
     }
 }
 
-fn is_event_stream(headers: &HeaderMap) -> bool {
-    let kind = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+fn is_event_stream(fields: &Fields) -> bool {
+    let kind = fields.first("content-type").unwrap_or_default();
     kind.len() >= 17 && kind[..17].eq_ignore_ascii_case(b"text/event-stream")
 }

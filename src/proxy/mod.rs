@@ -48,6 +48,7 @@ use hyper::body::Incoming;
 use hyper::{Method, Request, Response};
 
 use crate::alarm::Alarm;
+use crate::answer::Answer;
 use crate::cluster::Cluster;
 use crate::config::ClusterSettings;
 use crate::upstream::ReplayBody;
@@ -82,7 +83,8 @@ impl Proxy {
             }
             Err(answer) => answer,
         };
-        if head.method == Method::HEAD { outgoing::without_text(answer) } else { answer }
+        let is_head = head.method == Method::HEAD;
+        if is_head { outgoing::without_text(answer) } else { answer }.into()
     }
 
     /// Lets a request in whose head is fine, and gives the name of the token that it came with. Counts down how often it
@@ -96,20 +98,20 @@ impl Proxy {
         head: &mut RequestHead,
         has_body: bool,
         settings: &ClusterSettings,
-    ) -> Result<Option<Arc<str>>, Response<OutgoingBody>> {
+    ) -> Result<Option<Arc<str>>, Answer<OutgoingBody>> {
         let path = head.uri.path();
-        let forwards_left = guard::check(head, settings).map_err(|refusal| refusal.into_response(path))?;
+        let forwards_left = guard::check(head, settings).map_err(|refusal| refusal.on_path(path))?;
         let unread = |answer| local::unread(has_body, answer);
         if let Some(answer) = local::open_answer(head, &self.cluster) {
             return Err(unread(answer));
         }
         let client = clients::let_in(&head.fields, settings, &self.cluster, &self.refusals)
-            .map_err(|refusal| unread(refusal.into_response(path)))?;
+            .map_err(|refusal| unread(refusal.on_path(path)))?;
         if let Some(answer) = local::answer(head, forwards_left) {
             return Err(unread(answer));
         }
         if let Some(left) = forwards_left {
-            head.fields = head.fields.with("max-forwards", &left.saturating_sub(1).to_string());
+            head.fields.set("max-forwards", left.saturating_sub(1).to_string());
         }
         Ok(client)
     }
@@ -121,10 +123,10 @@ impl Proxy {
         body: Result<ReplayBody, OwnAnswer>,
         client: Option<Arc<str>>,
         settings: &ClusterSettings,
-    ) -> Response<OutgoingBody> {
+    ) -> Answer<OutgoingBody> {
         let answer = match body.and_then(|body| request::Incomer::new(head, body, client.clone())) {
             Ok(incomer) => self.serve(&incomer, settings).await,
-            Err(refusal) => refusal.into_response(head.uri.path()),
+            Err(refusal) => refusal.on_path(head.uri.path()),
         };
         clients::log_answer(client.as_deref(), head.uri.path(), &answer);
         answer

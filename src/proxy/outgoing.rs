@@ -4,11 +4,10 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use hyper::Response;
 use hyper::body::{Body, Frame, SizeHint};
-use hyper::http::header::{CONTENT_LENGTH, HeaderValue};
 
 use super::relay::{Aborted, Relay};
+use crate::answer::Answer;
 
 /// Text of our own, or what an upstream sends.
 pub enum OutgoingBody {
@@ -32,10 +31,12 @@ impl OutgoingBody {
 
 /// The same answer to a HEAD request: as long as it would be, without the text (RFC 9110 §9.3.2), which hyper would send
 /// over HTTP/2.
-pub fn without_text(mut answer: Response<OutgoingBody>) -> Response<OutgoingBody> {
-    if let OutgoingBody::Full(text @ Some(_)) = answer.body_mut() {
+pub fn without_text(mut answer: Answer<OutgoingBody>) -> Answer<OutgoingBody> {
+    if let OutgoingBody::Full(text @ Some(_)) = &mut answer.body {
         let length = text.take().map_or(0, |text| text.len());
-        answer.headers_mut().entry(CONTENT_LENGTH).or_insert(HeaderValue::from(length));
+        if !answer.fields.has("content-length") {
+            answer.fields.push("content-length", length.to_string());
+        }
     }
     answer
 }

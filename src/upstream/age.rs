@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use hyper::http::header::{HeaderName, HeaderValue};
-
 use crate::clock::Deadline;
 
 /// How long a connection may lie idle: below the keep-alive time of common servers (60–75 s), so that
@@ -19,14 +17,11 @@ pub(super) fn end_of_life() -> Deadline {
     Deadline::after(LIFE_MAX.mul_f64(1.0 - JITTER * fastrand::f64()))
 }
 
-/// The header in which an upstream says how long it keeps a connection.
-pub(super) const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-
 /// How long the connection of an answer may lie idle, by a `Keep-Alive: timeout=N` of the upstream's: a second less than
 /// that (RFC 2068 §19.7.1.1; Node.js: 5 s), since its clock began to run before ours.
-pub(super) fn idle_allowed(keep_alive: &HeaderValue) -> Option<Duration> {
-    let mut parameters =
-        keep_alive.to_str().ok()?.split(',').filter_map(|parameter| parameter.split_once('='));
+pub(super) fn idle_allowed(keep_alive: &[u8]) -> Option<Duration> {
+    let parameters = std::str::from_utf8(keep_alive).ok()?.split(',');
+    let mut parameters = parameters.filter_map(|parameter| parameter.split_once('='));
     let (_, seconds) = parameters.find(|(name, _)| name.trim().eq_ignore_ascii_case("timeout"))?;
     let seconds: u32 = seconds.trim().trim_matches('"').parse().ok()?;
     Some(IDLE_MAX.min(Duration::from_secs(u64::from(seconds.saturating_sub(1)))))
@@ -48,7 +43,7 @@ mod tests {
             ("timeout=x", None),
             ("max=3", None),
         ] {
-            let allowed = idle_allowed(&value.parse().unwrap());
+            let allowed = idle_allowed(value.as_bytes());
             assert_eq!(allowed, seconds.map(Duration::from_secs), "{value}");
         }
     }

@@ -5,7 +5,6 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::Response;
 use qcc_fsm::Stamp;
 use tokio::time::timeout;
 
@@ -15,6 +14,7 @@ use super::http1::Http1;
 use super::http2::Place;
 use super::pool::Pool;
 use super::wire::History;
+use crate::answer::Answer;
 
 /// A connection in hand. Dropped, an HTTP/1.1 one is closed; of an HTTP/2 one the exchange's stream is reset.
 pub struct Connection {
@@ -116,7 +116,7 @@ impl Connection {
         draft: Draft<'_>,
         stamp: Stamp,
         patience: Duration,
-    ) -> Result<Response<AnswerBody>, SendError> {
+    ) -> Result<Answer<AnswerBody>, SendError> {
         match self.kind {
             Kind::Http1(connection) => {
                 let answer = connection.send(draft, stamp, self.history, &self.pool, patience).await?;
@@ -127,7 +127,7 @@ impl Connection {
                 let answer = timeout(patience, place.send(request, stamp)).await;
                 let mut answer = answer.unwrap_or(Err(SendError::Silent))?;
                 keep_passed_down(answer.headers_mut());
-                Ok(answer.map(|incoming| AnswerBody::http2(incoming, place)))
+                Ok(Answer::from(answer).map(|incoming| AnswerBody::http2(incoming, place)))
             }
         }
     }

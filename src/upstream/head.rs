@@ -107,7 +107,7 @@ impl HeadWriter {
     /// The same request as HTTP/2 has it: the authority beside the path and not among the headers (RFC 9113 §8.3.1).
     pub(super) fn request(&self, draft: Draft<'_>, authority: &Authority) -> Request<ReplayBody> {
         let mut headers = HeaderMap::with_capacity(draft.fields.len() + self.credentials.len());
-        for (name, value) in forwarded(draft.fields).filter_map(|field| draft.fields.to_entry(field)) {
+        for (name, value) in forwarded(draft.fields).filter_map(Field::to_entry) {
             headers.append(name, value);
         }
         for (name, value) in self.keys() {
@@ -194,18 +194,21 @@ fn credentials(key: &Secret, auth: AuthForm) -> Vec<(HeaderName, HeaderValue)> {
 
 /// Drops of an answer's headers what is not for the client.
 pub(super) fn keep_passed_down(headers: &mut HeaderMap) {
-    let named: Vec<HeaderName> = headers.get_all(header::CONNECTION).iter().flat_map(named_by).collect();
-    let is_dropped = |name: &&HeaderName| !is_passed_down(name) || named.contains(*name);
+    let connection = headers.get_all(header::CONNECTION).iter();
+    let named: Vec<String> = connection.flat_map(|value| named_by(value.as_bytes())).collect();
+    let is_dropped = |name: &&HeaderName| {
+        !is_passed_down(name.as_str().as_bytes()) || named.iter().any(|named| named == name.as_str())
+    };
     let dropped: Vec<HeaderName> = headers.keys().filter(is_dropped).cloned().collect();
     for name in dropped {
         headers.remove(name);
     }
 }
 
-/// Whether a header of an answer is for the client, unless `Connection` names it: not what concerns one connection only
-/// (RFC 9110 §7.6.1), nor a cookie, which would be of one endpoint.
-pub(super) fn is_passed_down(name: &HeaderName) -> bool {
-    name != header::SET_COOKIE && !is_hop_by_hop(name.as_str().as_bytes())
+/// Whether a header line of an answer is for the client, unless `Connection` names it: not what concerns one connection
+/// only (RFC 9110 §7.6.1), nor a cookie, which would be of one endpoint. The name is in any case.
+pub(super) fn is_passed_down(name: &[u8]) -> bool {
+    !name.eq_ignore_ascii_case(b"set-cookie") && !is_hop_by_hop(name)
 }
 
 type Line<'a> = (&'a HeaderName, &'a HeaderValue);
@@ -248,9 +251,9 @@ impl Drop for Keyed {
     }
 }
 
-/// The names in one `Connection` of an answer.
-pub(super) fn named_by(value: &HeaderValue) -> impl Iterator<Item = HeaderName> {
-    options(value.as_bytes()).filter_map(|name| HeaderName::from_bytes(name).ok())
+/// The names in one `Connection` of an answer, in lower case.
+pub(super) fn named_by(connection: &[u8]) -> impl Iterator<Item = String> {
+    options(connection).map(|name| String::from_utf8_lossy(name).to_ascii_lowercase())
 }
 
 /// What one `Connection` names: header lines which concern that connection only. They are dropped before ours are
@@ -265,19 +268,20 @@ fn options(connection: &[u8]) -> impl Iterator<Item = &[u8]> {
 /// RFC 9110 §7.6.1, with the older names that intermediaries still use. Trailers are never passed on, so that
 /// announcing them would be wrong as well.
 fn is_hop_by_hop(name: &[u8]) -> bool {
-    matches!(
-        name,
-        b"connection"
-            | b"keep-alive"
-            | b"proxy-connection"
-            | b"proxy-authenticate"
-            | b"proxy-authentication-info"
-            | b"te"
-            | b"trailer"
-            | b"transfer-encoding"
-            | b"upgrade"
-    )
+    HOP_BY_HOP.iter().any(|known| known.eq_ignore_ascii_case(name))
 }
+
+const HOP_BY_HOP: [&[u8]; 9] = [
+    b"connection",
+    b"keep-alive",
+    b"proxy-connection",
+    b"proxy-authenticate",
+    b"proxy-authentication-info",
+    b"te",
+    b"trailer",
+    b"transfer-encoding",
+    b"upgrade",
+];
 
 /// What of a client's header lines is for the upstream: not its credentials, where it came from, and what is written anew
 /// for each exchange.

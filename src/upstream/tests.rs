@@ -152,8 +152,8 @@ async fn a_kept_connection_that_was_closed_unheard_gets_no_byte_of_a_request() {
         let gate: Arc<dyn Admission> = Service::running();
         let response =
             origin.connection(&gate).await.unwrap().send(question(), stamp(), PATIENCE).await.unwrap();
-        assert_eq!(response.status(), 200);
-        assert!(response.body().is_end_stream());
+        assert_eq!(response.status, 200);
+        assert!(response.body.is_end_stream());
 
         let connection = origin.connection(&gate).await.unwrap();
         assert!(connection.is_reused());
@@ -224,7 +224,7 @@ async fn what_is_written_as_the_upstream_closes_is_lost_and_never_taken_for_unse
         let gate: Arc<dyn Admission> = closer.clone();
         let response =
             origin.connection(&gate).await.unwrap().send(question(), stamp(), PATIENCE).await.unwrap();
-        assert!(response.body().is_end_stream());
+        assert!(response.body.is_end_stream());
 
         let connection = origin.connection(&gate).await.unwrap();
         assert!(connection.is_reused());

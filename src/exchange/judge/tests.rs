@@ -6,11 +6,10 @@ fn judged_with(
     pairs: &[(&'static str, &'static str)],
     error: Option<&str>,
 ) -> Option<Judgement> {
-    let headers: HeaderMap =
-        pairs.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect();
+    let fields = pairs.iter().copied().collect();
     let status = StatusCode::from_u16(status).unwrap();
     let now = Timestamp::UNIX_EPOCH;
-    let head = Head { call, method: CheckMethod::Chat, status, headers: &headers, now };
+    let head = Head { call, method: CheckMethod::Chat, status, fields: &fields, now };
     match head.judge() {
         ByHead::Success => None,
         ByHead::Judged(judgement) => Some(judgement),
@@ -213,10 +212,10 @@ fn error(error: &str) -> ErrorText {
 
 #[test]
 fn a_refused_key_is_judged_before_any_body() {
-    let headers = HeaderMap::new();
+    let fields = Fields::default();
     let by_head = |status| {
         let (call, method, now) = (Call::Messages, CheckMethod::Chat, Timestamp::UNIX_EPOCH);
-        Head { call, method, status: StatusCode::from_u16(status).unwrap(), headers: &headers, now }.judge()
+        Head { call, method, status: StatusCode::from_u16(status).unwrap(), fields: &fields, now }.judge()
     };
     for status in [401, 402, 301, 307] {
         assert!(matches!(by_head(status), ByHead::Judged(_)), "{status}");

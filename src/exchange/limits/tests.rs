@@ -1,10 +1,9 @@
 use super::*;
 
 /// Sent at 2026-01-01T00:00:00Z by the answer's own clock, which is not ours.
-fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+fn headers(pairs: &[(&str, &str)]) -> Fields {
     let date = ("date", "Thu, 01 Jan 2026 00:00:00 GMT");
-    let pairs = pairs.iter().chain([&date]);
-    pairs.map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect()
+    pairs.iter().copied().chain([date]).collect()
 }
 
 const SENT_SECS: i64 = 1_767_225_600;
@@ -152,7 +151,7 @@ proptest::proptest! {
     fn a_figure_is_read_as_the_number_that_it_is(value in "[0-9]{1,30}|[0-9 .eE+\\-]{0,6}|nan|inf|-0") {
         let number = value.trim().parse::<f64>().ok().filter(|number| *number >= 0.0);
         let expected = number.map(|number| if number == 0.0 { Level::Nothing } else { Level::Something });
-        assert_eq!(level_of_figure(&value.parse().unwrap()), expected);
+        assert_eq!(level_of_figure(value.as_bytes()), expected);
     }
 
     #[test]
@@ -163,14 +162,14 @@ proptest::proptest! {
             "anthropic-ratelimit-tokens-reset", "anthropic-ratelimit-unified-reset", "date",
         ]),
     ) {
-        let mut headers = headers(&[
+        let mut fields = headers(&[
             ("x-ratelimit-remaining-tokens", "0"),
             ("x-ratelimit-remaining", "0"),
             ("anthropic-ratelimit-tokens-remaining", "0"),
             ("anthropic-ratelimit-unified-status", "rejected"),
         ]);
-        headers.insert(name, value.parse().unwrap());
-        assert!(rate_limit_wait(&headers, Timestamp::UNIX_EPOCH) <= Some(ANNOUNCED_MAX));
-        assert!(exhausted_wait(&headers, Timestamp::UNIX_EPOCH) <= Some(ANNOUNCED_MAX));
+        fields.set(name, value.trim_ascii());
+        assert!(rate_limit_wait(&fields, Timestamp::UNIX_EPOCH) <= Some(ANNOUNCED_MAX));
+        assert!(exhausted_wait(&fields, Timestamp::UNIX_EPOCH) <= Some(ANNOUNCED_MAX));
     }
 }

@@ -7,19 +7,18 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use hyper::body::Body;
-use hyper::http::header::{CONNECTION, CONTENT_LENGTH, HeaderMap, TRANSFER_ENCODING};
-use hyper::{Response, StatusCode, Version};
+use hyper::{StatusCode, Version};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::super::outgoing::OutgoingBody;
 use super::super::relay::Aborted;
 use super::inbound::Inbound;
+use crate::answer::Answer;
+use crate::fields::Field;
 use crate::text::content_length;
 
 /// How much of an answer is put together before it is written: what is there at once goes out at once.
 const WRITTEN_BYTES_MAX: usize = 16 * 1024;
-/// Room in a head for a header line: there may be longer ones, and then it grows.
-const LINE_BYTES_USUAL: usize = 48;
 /// Room in a head for what is not in its headers: the status line, how the body is delimited, the connection's end.
 const BESIDE_BYTES_MAX: usize = 128;
 
@@ -46,7 +45,7 @@ pub(super) enum After {
 }
 
 /// An answer that is being written.
-pub(super) struct Answer {
+pub(super) struct Delivery {
     body: OutgoingBody,
     framing: Framing,
     /// What is put together, and how much of it is written. Nothing is held while nothing comes.
@@ -66,22 +65,21 @@ enum Framing {
     Broken,
 }
 
-impl Answer {
+impl Delivery {
     /// An answer of which the head is written first. What its headers say of the connection and of the body's end is
     /// said anew.
-    pub(super) fn new(answer: Response<OutgoingBody>, asked: &Asked) -> Self {
-        let (head, body) = answer.into_parts();
-        let (status, headers) = (head.status, head.headers);
-        let mut bytes = Vec::with_capacity(room_for(&headers, &body));
+    pub(super) fn new(answer: Answer<OutgoingBody>, asked: &Asked) -> Self {
+        let Answer { status, fields, body } = answer;
+        let room = fields.bytes_max() + body.bytes_at_hand().min(WRITTEN_BYTES_MAX) + BESIDE_BYTES_MAX;
+        let mut bytes = Vec::with_capacity(room);
         push_status_line(&mut bytes, asked.version, status);
         let (mut said_length, mut closes) = (None, false);
-        for (name, value) in &headers {
-            if name == CONTENT_LENGTH {
-                said_length = content_length(value.as_bytes());
-            } else if name == CONNECTION {
-                closes |= value == "close";
-            } else if name != TRANSFER_ENCODING {
-                push_line(&mut bytes, name.as_str(), value.as_bytes());
+        for field in fields.iter() {
+            match field.name {
+                b"content-length" => said_length = content_length(field.value),
+                b"connection" => closes |= field.value == b"close",
+                b"transfer-encoding" => {}
+                _ => push_field(&mut bytes, field),
             }
         }
         let has_no_body =
@@ -96,16 +94,16 @@ impl Answer {
         // Where there is no body it is that of the one which there would be (RFC 9110 §8.6).
         match length.filter(|_| status != StatusCode::NO_CONTENT) {
             Some(length) => {
-                push_line(&mut bytes, "content-length", itoa::Buffer::new().format(length).as_bytes());
+                push_line(&mut bytes, b"content-length", itoa::Buffer::new().format(length).as_bytes());
             }
-            None if framing == Framing::Chunked => push_line(&mut bytes, "transfer-encoding", b"chunked"),
+            None if framing == Framing::Chunked => push_line(&mut bytes, b"transfer-encoding", b"chunked"),
             None => {}
         }
         let is_kept = asked.is_kept && !closes && framing != Framing::UntilClose;
         let after = if is_kept { After::Keep } else { After::Close };
         match (after, asked.version) {
-            (After::Close, _) => push_line(&mut bytes, "connection", b"close"),
-            (After::Keep, Version::HTTP_10) => push_line(&mut bytes, "connection", b"keep-alive"),
+            (After::Close, _) => push_line(&mut bytes, b"connection", b"close"),
+            (After::Keep, Version::HTTP_10) => push_line(&mut bytes, b"connection", b"keep-alive"),
             (After::Keep, _) => {}
         }
         bytes.extend_from_slice(b"\r\n");
@@ -237,10 +235,6 @@ enum Gathered {
     Cut,
 }
 
-fn room_for(headers: &HeaderMap, body: &OutgoingBody) -> usize {
-    headers.len() * LINE_BYTES_USUAL + body.bytes_at_hand().min(WRITTEN_BYTES_MAX) + BESIDE_BYTES_MAX
-}
-
 fn push_status_line(bytes: &mut Vec<u8>, version: Version, status: StatusCode) {
     bytes.extend_from_slice(if version == Version::HTTP_10 { b"HTTP/1.0 " } else { b"HTTP/1.1 " });
     bytes.extend_from_slice(status.as_str().as_bytes());
@@ -250,8 +244,15 @@ fn push_status_line(bytes: &mut Vec<u8>, version: Version, status: StatusCode) {
     bytes.extend_from_slice(b"\r\n");
 }
 
-fn push_line(bytes: &mut Vec<u8>, name: &str, value: &[u8]) {
-    bytes.extend_from_slice(name.as_bytes());
+fn push_field(bytes: &mut Vec<u8>, field: Field<'_>) {
+    match field.as_written() {
+        Some(line) => [line, b"\r\n"].iter().for_each(|piece| bytes.extend_from_slice(piece)),
+        None => push_line(bytes, field.name, field.value),
+    }
+}
+
+fn push_line(bytes: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    bytes.extend_from_slice(name);
     bytes.extend_from_slice(b": ");
     bytes.extend_from_slice(value);
     bytes.extend_from_slice(b"\r\n");

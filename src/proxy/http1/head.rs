@@ -101,8 +101,8 @@ impl Head {
         let is_long = target.len() > TARGET_BYTES_MAX;
         let no_target = |_| if is_long { Refusal::LongTarget } else { Refusal::Target };
         let method = Method::from_bytes(&bytes[method]).map_err(|_| Refusal::RequestLine)?;
+        let uri = Uri::try_from(&bytes[target]).map_err(no_target)?;
         let fields = Fields::of(bytes, self.fields);
-        let uri = Uri::from_maybe_shared(fields.share(target)).map_err(no_target)?;
         Ok(RequestHead { method, uri, version, fields })
     }
 

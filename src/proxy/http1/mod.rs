@@ -26,7 +26,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::BytesMut;
-use hyper::{Response, Version};
+use hyper::Version;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 use tracing::debug;
@@ -37,8 +37,9 @@ use super::cut::EndsAnswers;
 use super::outgoing::OutgoingBody;
 use super::woken::WhenWoken;
 use crate::alarm::Alarm;
+use crate::answer::Answer;
 use crate::clock::Stopwatch;
-use answer::{After, Answer, Asked};
+use answer::{After, Asked, Delivery};
 pub use body::Framing;
 use body::RequestBody;
 pub use head::{HEAD_BYTES_MAX, Head};
@@ -75,13 +76,13 @@ pub(super) async fn serve<S>(
             },
             Err(refusal) => {
                 is_refused = true;
-                (refusal.into_response(), Asked::by_nobody())
+                (refusal.into_outgoing(), Asked::by_nobody())
             }
         };
         asked.is_kept = asked.is_kept && connection.inbound.body.is_over() && !stop.has_come().await;
-        let answer = Answer::new(answer, &asked);
-        let after = answer.after;
-        match answer.deliver(&mut connection.inbound).await {
+        let delivery = Delivery::new(answer, &asked);
+        let after = delivery.after;
+        match delivery.deliver(&mut connection.inbound).await {
             Ok(()) if after == After::Keep => {}
             Ok(()) => break,
             Err(error) => return debug!(%error, "an answer was not delivered whole"),
@@ -158,7 +159,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         proxy: &Arc<Proxy>,
         head: Head,
         bytes: BytesMut,
-    ) -> Option<(Response<OutgoingBody>, Asked)> {
+    ) -> Option<(Answer<OutgoingBody>, Asked)> {
         let Self { inbound, alarm, ends_answers } = self;
         let is_held_back = head.is_body_held_back();
         if head.version() == Version::HTTP_10 {
@@ -168,7 +169,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
             Asked { version: head.version(), is_kept: head.is_kept(), is_head: head.asks_for_head(&bytes) };
         let mut request = match head.into_request(bytes) {
             Ok(request) => request,
-            Err(refusal) => return Some((refusal.into_response(), asked)),
+            Err(refusal) => return Some((refusal.into_outgoing(), asked)),
         };
         let settings = proxy.cluster.settings();
         let client = match proxy.admit(&mut request, !inbound.body.is_over(), &settings) {

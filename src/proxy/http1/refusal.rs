@@ -1,9 +1,8 @@
 //! Why a request's head is refused, and what its sender is told.
 
-use hyper::Response;
-
 use super::super::answers::OwnAnswer;
 use super::super::outgoing::OutgoingBody;
+use crate::answer::Answer;
 
 /// Why a head is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,9 +39,9 @@ pub enum Refusal {
 
 impl Refusal {
     /// The answer to the one who sent it.
-    pub(super) fn into_response(self) -> Response<OutgoingBody> {
+    pub(super) fn into_outgoing(self) -> Answer<OutgoingBody> {
         // What it asks for is not known.
-        self.into_answer().into_response("/")
+        self.into_answer().on_path("/")
     }
 
     fn into_answer(self) -> OwnAnswer {

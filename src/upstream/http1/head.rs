@@ -6,15 +6,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use httparse::ParserConfig;
-use hyper::http::header::{
-    CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING,
-};
 use hyper::{Method, StatusCode};
 
 use super::super::age;
 use super::super::head::{is_passed_down, named_by};
 use super::body::Framing;
 use crate::chunked::ChunkedBody;
+use crate::fields::Fields;
 use crate::text::content_length;
 
 /// The most header lines of an answer.
@@ -22,13 +20,15 @@ const FIELDS_MAX: usize = 100;
 
 /// Room for the header lines that are added on the way to the client: the endpoint's name, the number of attempts.
 const OWN_FIELDS: usize = 2;
+/// The bytes that they take.
+const OWN_FIELDS_BYTES: usize = 96;
 
 /// The head of an answer that is not informational.
 #[derive(Debug)]
 pub(super) struct AnswerHead {
     pub status: StatusCode,
-    /// Those that are for the client.
-    pub headers: HeaderMap,
+    /// Those header lines that are for the client.
+    pub fields: Fields,
     /// How its body is delimited.
     pub framing: Framing,
     /// How long its connection may lie idle afterwards; zero where it can't be used again.
@@ -46,7 +46,8 @@ pub(super) enum Read {
     Final(usize, Box<AnswerHead>),
 }
 
-/// Reads the head of the answer to a request of this method. The values share the bytes.
+/// Reads the head of the answer to a request of this method. What httparse takes for a name is a token, and for a value a
+/// text without control characters (RFC 9110 §5.1, §5.5).
 ///
 /// # Errors
 /// When it is none, or does not say clearly where its body ends.
@@ -63,21 +64,17 @@ pub(super) fn read(bytes: &Bytes, method: &Method) -> io::Result<Read> {
     if status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS {
         return Ok(Read::Informational(length));
     }
-    let mut headers = HeaderMap::with_capacity(head.headers.len() + OWN_FIELDS);
+    let mut fields = Fields::with_room(head.headers.len() + OWN_FIELDS, length + OWN_FIELDS_BYTES);
     let mut said = Said::default();
     for field in head.headers.iter() {
-        let name = HeaderName::from_bytes(field.name.as_bytes());
-        let value = HeaderValue::from_maybe_shared(bytes.slice_ref(field.value));
-        let (Ok(name), Ok(value)) = (name, value) else {
-            return Err(malformed(format!("its header {:?} is malformed", field.name)));
-        };
-        said.note(&name, &value);
-        if is_passed_down(&name) {
-            headers.append(name, value);
+        let (name, value) = (field.name.as_bytes(), field.value.trim_ascii());
+        said.note(name, value);
+        if is_passed_down(name) {
+            fields.push(name, value);
         }
     }
     for name in &said.named {
-        headers.remove(name);
+        fields.remove(name);
     }
     let is_http11 = head.version == Some(1);
     let framing = match status {
@@ -90,9 +87,9 @@ pub(super) fn read(bytes: &Bytes, method: &Method) -> io::Result<Read> {
         false => Duration::ZERO,
     };
     if !said.is_clear() {
-        settle_length(&mut headers, &framing);
+        settle_length(&mut fields, &framing);
     }
-    Ok(Read::Final(length, Box::new(AnswerHead { status, headers, framing, idle_max })))
+    Ok(Read::Final(length, Box::new(AnswerHead { status, fields, framing, idle_max })))
 }
 
 /// What the headers say of the body's end and of the connection.
@@ -106,7 +103,7 @@ struct Said {
     closes: bool,
     keeps: bool,
     /// What `Connection` names beside that.
-    named: Vec<HeaderName>,
+    named: Vec<String>,
     idle_max: Option<Duration>,
 }
 
@@ -119,22 +116,22 @@ enum Coding {
 }
 
 impl Said {
-    fn note(&mut self, name: &HeaderName, value: &HeaderValue) {
-        let parts = || value.as_bytes().split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
-        if name == CONTENT_LENGTH {
+    fn note(&mut self, name: &[u8], value: &[u8]) {
+        let parts = || value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
+        if name.eq_ignore_ascii_case(b"content-length") {
             for length in parts().map(content_length) {
                 self.is_no_length |= length.is_none() || (self.lengths > 0 && self.length != length);
                 self.length = length;
                 self.lengths += 1;
             }
-        } else if name == TRANSFER_ENCODING {
+        } else if name.eq_ignore_ascii_case(b"transfer-encoding") {
             let is_chunked = parts().next_back().is_some_and(|last| last.eq_ignore_ascii_case(b"chunked"));
             self.coding = Some(if is_chunked { Coding::Chunked } else { Coding::Other });
-        } else if name == CONNECTION {
+        } else if name.eq_ignore_ascii_case(b"connection") {
             self.closes |= parts().any(|option| option.eq_ignore_ascii_case(b"close"));
             self.keeps |= parts().any(|option| option.eq_ignore_ascii_case(b"keep-alive"));
             self.named.extend(named_by(value));
-        } else if name == age::KEEP_ALIVE {
+        } else if name.eq_ignore_ascii_case(b"keep-alive") {
             self.idle_max = self.idle_max.or(age::idle_allowed(value));
         }
     }
@@ -165,15 +162,13 @@ impl Said {
 }
 
 /// Leaves the one length in the head that the body is read by, so that nobody after us reads it by another one.
-fn settle_length(headers: &mut HeaderMap, framing: &Framing) {
+fn settle_length(fields: &mut Fields, framing: &Framing) {
     match *framing {
         Framing::Length(length) if length > 0 => {
-            drop(headers.insert(CONTENT_LENGTH, HeaderValue::from(length)));
+            fields.set("content-length", itoa::Buffer::new().format(length));
         }
         // Where there is no body, as after HEAD, the length may be that of another one.
-        Framing::Length(_) | Framing::Chunked(_) | Framing::UntilClose => {
-            drop(headers.remove(CONTENT_LENGTH));
-        }
+        Framing::Length(_) | Framing::Chunked(_) | Framing::UntilClose => fields.remove("content-length"),
     }
 }
 
@@ -228,7 +223,7 @@ mod tests {
             ("content-length: 5\r\ntransfer-encoding: chunked\r\n", no_chunk(), None),
         ] {
             let head = answer(Method::POST, &format!("HTTP/1.1 200 OK\r\n{lines}\r\n")).unwrap();
-            let length = head.headers.get(CONTENT_LENGTH).map(|length| length.to_str().unwrap());
+            let length = head.fields.text("content-length");
             assert_eq!((head.framing, length, head.idle_max), (framing, said, Duration::ZERO), "{lines}");
         }
     }
@@ -238,10 +233,7 @@ mod tests {
         let lines = "content-length: 5\r\n\r\n";
         for (method, status) in [(Method::HEAD, 200), (Method::GET, 204), (Method::GET, 304)] {
             let head = answer(method, &format!("HTTP/1.1 {status} x\r\n{lines}")).unwrap();
-            assert_eq!(
-                (head.framing, &head.headers[CONTENT_LENGTH]),
-                (Framing::Length(0), &"5".parse().unwrap())
-            );
+            assert_eq!((head.framing, head.fields.text("content-length")), (Framing::Length(0), Some("5")));
         }
     }
 
@@ -277,7 +269,7 @@ mod tests {
         let both = Bytes::from([informational, head].concat());
         let Ok(Read::Informational(length)) = read(&both, &Method::POST) else { panic!() };
         assert_eq!(length, informational.len());
-        assert_eq!(answer(Method::POST, head).unwrap().headers["x-a"], "b");
+        assert_eq!(answer(Method::POST, head).unwrap().fields.text("x-a"), Some("b"));
     }
 
     #[test]
@@ -287,6 +279,9 @@ mod tests {
                 answer(Method::GET, &format!("{start}\r\ncontent-length: 0\r\n\r\n")).is_err(),
                 "{start}"
             );
+        }
+        for line in ["x: a\x01b", "x: a\0", "x: \x7f", "x\0: a", "x y: a", ": a", "x(y): a", "x: a\rb"] {
+            assert!(answer(Method::GET, &format!("HTTP/1.1 200 OK\r\n{line}\r\n\r\n")).is_err(), "{line:?}");
         }
         assert!(answer(Method::GET, "HTTP/1.0 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").is_err());
         assert!(answer(Method::GET, &format!("HTTP/1.1 200 OK\r\n{}\r\n", "a: b\r\n".repeat(101))).is_err());

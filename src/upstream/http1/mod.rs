@@ -17,7 +17,7 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
-use hyper::{Method, Response, StatusCode};
+use hyper::{Method, StatusCode};
 use memchr::memchr;
 use qcc_fsm::Stamp;
 use tokio::io::{AsyncRead, ReadBuf};
@@ -31,6 +31,7 @@ use super::head::Draft;
 use super::pool::Pool;
 use super::wire::{Admission, History};
 use crate::alarm::Alarm;
+use crate::answer::Answer;
 use crate::clock::{Deadline, Stopwatch};
 pub(super) use body::Http1Body;
 use head::{AnswerHead, Read};
@@ -102,7 +103,7 @@ impl Http1 {
         history: History,
         pool: &Arc<Pool>,
         patience: Duration,
-    ) -> Result<Response<Http1Body>, SendError> {
+    ) -> Result<Answer<Http1Body>, SendError> {
         let method = draft.method;
         let outgoing = Outgoing::new(&pool.head, draft);
         let mut exchange = Exchange::new(self, outgoing);
@@ -119,7 +120,7 @@ impl Http1 {
             let deadline = *deadline.get_or_insert_with(|| Stopwatch::start().after(patience));
             exchange.connection.alarm.poll(cx, deadline).map(|()| Err(SendError::Silent))
         }));
-        let AnswerHead { status, headers, framing, idle_max } = *answered.await?;
+        let AnswerHead { status, fields, framing, idle_max } = *answered.await?;
         // To be passed on it would have to be asked for: what follows it is no HTTP.
         if status == StatusCode::SWITCHING_PROTOCOLS {
             return Err(SendError::Switched);
@@ -131,10 +132,7 @@ impl Http1 {
             return Err(SendError::Unsent(Unsent::ByProxy(proxy.clone())));
         }
         exchange.connection.idle_max = idle_max;
-        let mut response = Response::new(Http1Body::new(exchange, framing, pool.clone()));
-        *response.status_mut() = status;
-        *response.headers_mut() = headers;
-        Ok(response)
+        Ok(Answer { status, fields, body: Http1Body::new(exchange, framing, pool.clone()) })
     }
 
     /// The last look before the first byte. What the upstream has closed has taken nothing, so that another

@@ -4,13 +4,13 @@ use std::str;
 use std::time::Duration;
 
 use bytes::Bytes;
-use hyper::http::header::CONTENT_LENGTH;
-use hyper::{Method, Response, Version};
+use hyper::{Method, Version};
 use proptest::prelude::*;
 use tokio::io::{AsyncReadExt, duplex};
 
-use super::super::answer::{After, Answer, Asked};
+use super::super::answer::{After, Asked, Delivery};
 use super::super::inbound::Inbound;
+use crate::answer::Answer;
 use crate::chunked::ChunkedBody;
 use crate::proxy::held::Begun;
 use crate::proxy::outgoing::OutgoingBody;
@@ -49,12 +49,12 @@ async fn delivered(
     pieces.iter().for_each(|piece| prefix.push(Bytes::copy_from_slice(piece)));
     let begun = Begun { prefix, rest: None, is_cut: end == Cut, document: None };
     let relay = Relay::new(begun, None, Duration::from_secs(1));
-    let mut response = Response::new(OutgoingBody::Relay(Box::new(relay)));
-    *response.status_mut() = status.try_into().unwrap();
+    let mut answer = Answer::new(OutgoingBody::Relay(Box::new(relay)));
+    answer.status = status.try_into().unwrap();
     if let Some(said) = said {
-        response.headers_mut().insert(CONTENT_LENGTH, said.parse().unwrap());
+        answer.fields.push("content-length", said);
     }
-    let answer = Answer::new(response, &asked);
+    let answer = Delivery::new(answer, &asked);
     let after = answer.after;
     // Less than an answer, so that it is written bit by bit.
     let (server, mut client) = duplex(100);
