@@ -8,6 +8,8 @@ use std::ops::Range;
 use bytes::BytesMut;
 use hyper::http::header::{HeaderMap, HeaderName, HeaderValue};
 
+const LINE_END: &[u8] = b"\r\n";
+
 /// Where in some bytes the name and the value of a header line are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line {
@@ -61,15 +63,15 @@ pub struct Field<'a> {
     pub name: &'a [u8],
     /// Without white space around it.
     pub value: &'a [u8],
-    /// From the one to the other.
+    /// From the one to what may be the line's end.
     written: &'a [u8],
 }
 
 impl<'a> Field<'a> {
-    /// The two with a colon and a space between them, where they are written so.
+    /// The whole line with its end, where it is written with a colon and a space between the two.
     pub fn as_written(&self) -> Option<&'a [u8]> {
-        let between = self.written.get(self.name.len()..self.written.len() - self.value.len());
-        (between == Some(b": ")).then_some(self.written)
+        let between = self.written.get(self.name.len()..)?.strip_prefix(b": ")?;
+        (between.get(self.value.len()..) == Some(b"\r\n")).then_some(self.written)
     }
 
     /// For a map; none where it can't be in one.
@@ -109,10 +111,10 @@ impl Fields {
     /// Adds a line behind the others. The name is a token, and the value without control characters.
     pub fn push(&mut self, name: impl AsRef<[u8]>, value: impl AsRef<[u8]>) {
         let (name, value, start) = (name.as_ref(), value.as_ref(), self.bytes.len());
-        for piece in [name, b": ", value] {
+        for piece in [name, b": ", value, LINE_END] {
             self.bytes.extend_from_slice(piece);
         }
-        let (name_end, end) = (start + name.len(), self.bytes.len());
+        let (name_end, end) = (start + name.len(), self.bytes.len() - LINE_END.len());
         lower(&mut self.bytes[start..name_end]);
         self.lines.push(Line::new(start..name_end, end - value.len()..end));
     }
@@ -154,7 +156,7 @@ impl Fields {
         self.lines.iter().map(|line| {
             let (name, value) = (line.name(), line.value());
             Field {
-                written: &self.bytes[name.start..value.end],
+                written: &self.bytes[name.start..self.bytes.len().min(value.end + LINE_END.len())],
                 name: &self.bytes[name],
                 value: &self.bytes[value],
             }
@@ -209,7 +211,7 @@ mod tests {
         let fields = Fields::of(BytesMut::from(text), lines);
         assert_eq!(pairs(&fields), [("x-a", "b"), ("y", "c"), ("empty", "")]);
         let written: Vec<_> = fields.iter().map(|field| field.as_written()).collect();
-        assert_eq!(written, [Some(&b"x-a: b"[..]), None, None]);
+        assert_eq!(written, [Some(&b"x-a: b\r\n"[..]), None, None]);
     }
 
     #[test]
@@ -224,7 +226,7 @@ mod tests {
         fields.push("C", "5");
         assert_eq!(pairs(&fields), [("a", "4"), ("c", "5")]);
         assert!(fields.bytes_max() >= "a: 4\r\nc: 5\r\n".len());
-        assert_eq!(fields.iter().next().unwrap().as_written(), Some(&b"a: 4"[..]));
+        assert_eq!(fields.iter().next().unwrap().as_written(), Some(&b"a: 4\r\n"[..]));
         let odd = Fields::from_iter([("a", "\u{fc}"), ("b", " x")]);
         assert_eq!((odd.text("a"), odd.text("b")), (None, Some(" x")));
     }

@@ -45,7 +45,8 @@ pub struct Draft<'r> {
 /// request is in hand.
 #[derive(PartialEq, Eq)]
 pub(super) struct HeadWriter {
-    host: HeaderValue,
+    /// Its own header lines that are no secret, as they are written over HTTP/1.1.
+    lines: Vec<u8>,
     credentials: Vec<(HeaderName, HeaderValue)>,
     hop: Hop,
     /// The length of what it adds to a head.
@@ -54,10 +55,15 @@ pub(super) struct HeadWriter {
 
 impl HeadWriter {
     pub(super) fn new(host: HeaderValue, key: &Secret, auth: AuthForm, hop: Hop) -> Self {
-        let mut writer = Self { host, credentials: credentials(key, auth), hop, own_bytes: 0 };
-        let line_bytes = |(name, value): Line<'_>| name.as_str().len() + value.len() + BESIDE_LINE_BYTES;
-        let own_bytes: usize = writer.own().chain(writer.keys()).map(line_bytes).sum();
-        writer.own_bytes = writer.hop.target_prefix.len() + own_bytes;
+        let mut lines = Vec::new();
+        push_line(&mut lines, b"host", host.as_bytes());
+        if let Some(mark) = via::mark().filter(|_| hop.may_lead_back) {
+            push_line(&mut lines, b"via", mark.as_bytes());
+        }
+        let mut writer = Self { lines, credentials: credentials(key, auth), hop, own_bytes: 0 };
+        let keys_bytes: usize =
+            writer.keys().map(|(name, value)| name.as_str().len() + value.len() + BESIDE_LINE_BYTES).sum();
+        writer.own_bytes = writer.hop.target_prefix.len() + writer.lines.len() + keys_bytes;
         writer
     }
 
@@ -81,12 +87,10 @@ impl HeadWriter {
         for piece in [draft.method.as_str(), " ", prefix, draft.target.as_str(), " HTTP/1.1\r\n"] {
             bytes.extend_from_slice(piece.as_bytes());
         }
-        for (name, value) in self.own() {
-            push_line(&mut bytes, name.as_str().as_bytes(), value.as_bytes());
-        }
+        bytes.extend_from_slice(&self.lines);
         for field in forwarded(draft.fields) {
             match field.as_written() {
-                Some(line) => [line, b"\r\n"].iter().for_each(|piece| bytes.extend_from_slice(piece)),
+                Some(line) => bytes.extend_from_slice(line),
                 None => push_line(&mut bytes, field.name, field.value),
             }
         }
@@ -121,13 +125,7 @@ impl HeadWriter {
         request
     }
 
-    /// Its own lines that are no secret.
-    fn own(&self) -> impl Iterator<Item = Line<'_>> {
-        let mark = if self.hop.may_lead_back { via::mark() } else { None };
-        [(&header::HOST, &self.host)].into_iter().chain(mark.map(|mark| (&header::VIA, mark)))
-    }
-
-    fn keys(&self) -> impl Iterator<Item = Line<'_>> {
+    fn keys(&self) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
         let authorization = self.hop.authorization.iter().map(|value| (&header::PROXY_AUTHORIZATION, value));
         self.credentials.iter().map(|(name, value)| (name, value)).chain(authorization)
     }
@@ -210,8 +208,6 @@ pub(super) fn keep_passed_down(headers: &mut HeaderMap) {
 pub(super) fn is_passed_down(name: &[u8]) -> bool {
     !name.eq_ignore_ascii_case(b"set-cookie") && !is_hop_by_hop(name)
 }
-
-type Line<'a> = (&'a HeaderName, &'a HeaderValue);
 
 fn push_line(bytes: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     for piece in [name, b": ", value, b"\r\n"] {

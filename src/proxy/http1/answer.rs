@@ -246,7 +246,7 @@ fn push_status_line(bytes: &mut Vec<u8>, version: Version, status: StatusCode) {
 
 fn push_field(bytes: &mut Vec<u8>, field: Field<'_>) {
     match field.as_written() {
-        Some(line) => [line, b"\r\n"].iter().for_each(|piece| bytes.extend_from_slice(piece)),
+        Some(line) => bytes.extend_from_slice(line),
         None => push_line(bytes, field.name, field.value),
     }
 }
