@@ -1,7 +1,7 @@
 //! The header lines of a message, as they came.
 //!
-//! A message is looked through a few times and written once. A map of its headers would be built for that, each name and
-//! value on its own, and taken apart again.
+//! A message is looked through a few times and written once. A map of its headers would be built for that, each name
+//! and value on its own, and taken apart again.
 
 use std::ops::Range;
 
@@ -18,8 +18,8 @@ pub struct Line {
 }
 
 impl Line {
-    /// A line whose name is a token and whose value a text without white space around it (RFC 9110 §5.1, §5.5), within
-    /// the first 4 GiB.
+    /// A line whose name is a token and whose value a text without white space around it (RFC 9110 §5.1, §5.5),
+    /// within the first 4 GiB.
     pub fn new(name: Range<usize>, value: Range<usize>) -> Self {
         let narrow = |range: Range<usize>| range.start as u32..range.end as u32;
         Self { name: narrow(name), value: narrow(value) }

@@ -106,8 +106,9 @@ impl Connection {
     }
 
     /// Addresses the request to the origin that the connection is of, and sends it, if `stamp` is still current when
-    /// its first byte is about to be written, and waits for the head of the answer, of which it gives what is for the client. Over HTTP/2 the bytes are those of
-    /// the body. It waits for `patience` at most. Whoever does not wait to the end cancels the request.
+    /// its first byte is about to be written, and waits for the head of the answer for `patience` at most, of which it
+    /// gives what is for the client. Over HTTP/2 the bytes are those of the body. Whoever does not wait to the end
+    /// cancels the request.
     ///
     /// # Errors
     /// [`SendError`] says whether anything was sent.

@@ -9,7 +9,6 @@ use super::connection::Connection;
 use super::head::HeadWriter;
 use super::http1::Http1;
 use super::http2::Http2;
-
 use super::wire::History;
 use crate::slots::Slots;
 
