@@ -3,6 +3,7 @@
 //! A message is looked through a few times and written once. A map of its headers would be built for that, each name
 //! and value on its own, and taken apart again.
 
+use std::fmt;
 use std::ops::Range;
 
 use bytes::BytesMut;
@@ -50,14 +51,14 @@ fn lower(name: &mut [u8]) {
 }
 
 /// Header lines in their order. Names are in lower case.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Fields {
     bytes: BytesMut,
     lines: Vec<Line>,
 }
 
 /// One header line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub struct Field<'a> {
     /// In lower case.
     pub name: &'a [u8],
@@ -68,8 +69,16 @@ pub struct Field<'a> {
 }
 
 impl<'a> Field<'a> {
+    /// Adds the line with its end: in one piece where it is written as we would write it, as most are.
+    pub fn write_to(&self, bytes: &mut Vec<u8>) {
+        match self.as_written() {
+            Some(line) => bytes.extend_from_slice(line),
+            None => write_line(bytes, self.name, self.value),
+        }
+    }
+
     /// The whole line with its end, where it is written with a colon and a space between the two.
-    pub fn as_written(&self) -> Option<&'a [u8]> {
+    fn as_written(&self) -> Option<&'a [u8]> {
         let between = self.written.get(self.name.len()..)?.strip_prefix(b": ")?;
         (between.get(self.value.len()..) == Some(b"\r\n")).then_some(self.written)
     }
@@ -187,6 +196,20 @@ impl Fields {
     }
 }
 
+/// Adds a header line with its end.
+pub fn write_line(bytes: &mut Vec<u8>, name: impl AsRef<[u8]>, value: impl AsRef<[u8]>) {
+    for piece in [name.as_ref(), b": ", value.as_ref(), LINE_END] {
+        bytes.extend_from_slice(piece);
+    }
+}
+
+/// The names alone: a value may be a key.
+impl fmt::Debug for Fields {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter().map(|field| String::from_utf8_lossy(field.name))).finish()
+    }
+}
+
 impl<'a> FromIterator<(&'a str, &'a str)> for Fields {
     fn from_iter<I: IntoIterator<Item = (&'a str, &'a str)>>(pairs: I) -> Self {
         let mut fields = Self::default();
@@ -229,6 +252,12 @@ mod tests {
         assert_eq!(fields.iter().next().unwrap().as_written(), Some(&b"a: 4\r\n"[..]));
         let odd = Fields::from_iter([("a", "\u{fc}"), ("b", " x")]);
         assert_eq!((odd.text("a"), odd.text("b")), (None, Some(" x")));
+    }
+
+    #[test]
+    fn what_is_shown_of_them_for_a_log_is_no_value() {
+        let fields = Fields::from_iter([("X-Api-Key", "sk-secret"), ("a", "1")]);
+        assert_eq!(format!("{fields:?}"), r#"["x-api-key", "a"]"#);
     }
 
     #[test]

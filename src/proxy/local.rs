@@ -37,15 +37,6 @@ pub fn answer(request: &RequestHead, forwards_left: Option<u64>) -> Option<Answe
     Call::of_path(path).is_none().then(|| OwnAnswer::not_found().on_path(path))
 }
 
-/// An answer to a request whose body, if it has one, is not read. Its connection is closed then, and of HTTP/1.1
-/// the client is to know (RFC 9112 §9.6): it would send its next request there.
-pub fn unread(has_body: bool, mut answer: Answer<OutgoingBody>) -> Answer<OutgoingBody> {
-    if has_body {
-        answer.fields.set("connection", "close");
-    }
-    answer
-}
-
 fn options() -> Answer<OutgoingBody> {
     let fields = Fields::from_iter([("allow", &*methods_allowed())]);
     Answer { status: StatusCode::NO_CONTENT, fields, body: OutgoingBody::empty() }

@@ -54,7 +54,7 @@ use crate::config::ClusterSettings;
 use crate::upstream::ReplayBody;
 use answers::OwnAnswer;
 use bodies::BodyRoom;
-use body::{Frames, Source, read_body};
+use body::{Frames, read_body};
 use head::RequestHead;
 use outgoing::OutgoingBody;
 
@@ -76,7 +76,7 @@ impl Proxy {
         let mut head = RequestHead::from(&request);
         let body = Frames::of(request.into_body());
         let settings = self.cluster.settings();
-        let answer = match self.admit(&mut head, !body.is_over(), &settings) {
+        let answer = match self.admit(&mut head, &settings) {
             Ok(client) => {
                 let body = read_body(body, &self.bodies, &settings, &mut Alarm::default()).await;
                 self.answer(&head, body, client, &settings).await
@@ -96,19 +96,17 @@ impl Proxy {
     fn admit(
         &self,
         head: &mut RequestHead,
-        has_body: bool,
         settings: &ClusterSettings,
     ) -> Result<Option<Arc<str>>, Answer<OutgoingBody>> {
         let path = head.uri.path();
         let forwards_left = guard::check(head, settings).map_err(|refusal| refusal.on_path(path))?;
-        let unread = |answer| local::unread(has_body, answer);
         if let Some(answer) = local::open_answer(head, &self.cluster) {
-            return Err(unread(answer));
+            return Err(answer);
         }
         let client = clients::let_in(&head.fields, settings, &self.cluster, &self.refusals)
-            .map_err(|refusal| unread(refusal.on_path(path)))?;
+            .map_err(|refusal| refusal.on_path(path))?;
         if let Some(answer) = local::answer(head, forwards_left) {
-            return Err(unread(answer));
+            return Err(answer);
         }
         if let Some(left) = forwards_left {
             head.fields.set("max-forwards", left.saturating_sub(1).to_string());

@@ -11,7 +11,7 @@ use zeroize::{Zeroize, Zeroizing};
 
 use super::{ReplayBody, via};
 use crate::config::{AuthForm, BASE_URL_BYTES_MAX, BaseUrl, ProxyUrl, Secret};
-use crate::fields::{Field, Fields};
+use crate::fields::{Field, Fields, write_line};
 
 /// The longest target of a client's request that may go up, in bytes. RFC 9112 §3 asks for 8,000 at least, and
 /// servers seldom take more than 16 KiB.
@@ -56,9 +56,9 @@ pub(super) struct HeadWriter {
 impl HeadWriter {
     pub(super) fn new(host: HeaderValue, key: &Secret, auth: AuthForm, hop: Hop) -> Self {
         let mut lines = Vec::new();
-        push_line(&mut lines, b"host", host.as_bytes());
+        write_line(&mut lines, "host", &host);
         if let Some(mark) = via::mark().filter(|_| hop.may_lead_back) {
-            push_line(&mut lines, b"via", mark.as_bytes());
+            write_line(&mut lines, "via", mark);
         }
         let mut writer = Self { lines, credentials: credentials(key, auth), hop, own_bytes: 0 };
         let keys_bytes: usize =
@@ -88,15 +88,10 @@ impl HeadWriter {
             bytes.extend_from_slice(piece.as_bytes());
         }
         bytes.extend_from_slice(&self.lines);
-        for field in forwarded(draft.fields) {
-            match field.as_written() {
-                Some(line) => bytes.extend_from_slice(line),
-                None => push_line(&mut bytes, field.name, field.value),
-            }
-        }
+        forwarded(draft.fields).for_each(|field| field.write_to(&mut bytes));
         let key_start = bytes.len();
         for (name, value) in self.keys() {
-            push_line(&mut bytes, name.as_str().as_bytes(), value.as_bytes());
+            write_line(&mut bytes, name, value);
         }
         let key = key_start..bytes.len();
         if draft.body.has_remaining() {
@@ -207,12 +202,6 @@ pub(super) fn keep_passed_down(headers: &mut HeaderMap) {
 /// only (RFC 9110 §7.6.1), nor a cookie, which would be of one endpoint. The name is in any case.
 pub(super) fn is_passed_down(name: &[u8]) -> bool {
     !name.eq_ignore_ascii_case(b"set-cookie") && !is_hop_by_hop(name)
-}
-
-fn push_line(bytes: &mut Vec<u8>, name: &[u8], value: &[u8]) {
-    for piece in [name, b": ", value, b"\r\n"] {
-        bytes.extend_from_slice(piece);
-    }
 }
 
 /// What of a client's header lines goes up.

@@ -14,7 +14,7 @@ use super::super::outgoing::OutgoingBody;
 use super::super::relay::Aborted;
 use super::inbound::Inbound;
 use crate::answer::Answer;
-use crate::fields::Field;
+use crate::fields::write_line;
 use crate::text::content_length;
 
 /// How much of an answer is put together before it is written: what is there at once goes out at once.
@@ -79,7 +79,7 @@ impl Delivery {
                 b"content-length" => said_length = content_length(field.value),
                 b"connection" => closes |= field.value == b"close",
                 b"transfer-encoding" => {}
-                _ => push_field(&mut bytes, field),
+                _ => field.write_to(&mut bytes),
             }
         }
         let has_no_body =
@@ -94,16 +94,16 @@ impl Delivery {
         // Where there is no body it is that of the one which there would be (RFC 9110 §8.6).
         match length.filter(|_| status != StatusCode::NO_CONTENT) {
             Some(length) => {
-                push_line(&mut bytes, b"content-length", itoa::Buffer::new().format(length).as_bytes());
+                write_line(&mut bytes, "content-length", itoa::Buffer::new().format(length));
             }
-            None if framing == Framing::Chunked => push_line(&mut bytes, b"transfer-encoding", b"chunked"),
+            None if framing == Framing::Chunked => write_line(&mut bytes, "transfer-encoding", "chunked"),
             None => {}
         }
         let is_kept = asked.is_kept && !closes && framing != Framing::UntilClose;
         let after = if is_kept { After::Keep } else { After::Close };
         match (after, asked.version) {
-            (After::Close, _) => push_line(&mut bytes, b"connection", b"close"),
-            (After::Keep, Version::HTTP_10) => push_line(&mut bytes, b"connection", b"keep-alive"),
+            (After::Close, _) => write_line(&mut bytes, "connection", "close"),
+            (After::Keep, Version::HTTP_10) => write_line(&mut bytes, "connection", "keep-alive"),
             (After::Keep, _) => {}
         }
         bytes.extend_from_slice(b"\r\n");
@@ -241,20 +241,6 @@ fn push_status_line(bytes: &mut Vec<u8>, version: Version, status: StatusCode) {
     bytes.push(b' ');
     // RFC 9112 §4: the words may be left out, and the space before them not.
     bytes.extend_from_slice(status.canonical_reason().unwrap_or_default().as_bytes());
-    bytes.extend_from_slice(b"\r\n");
-}
-
-fn push_field(bytes: &mut Vec<u8>, field: Field<'_>) {
-    match field.as_written() {
-        Some(line) => bytes.extend_from_slice(line),
-        None => push_line(bytes, field.name, field.value),
-    }
-}
-
-fn push_line(bytes: &mut Vec<u8>, name: &[u8], value: &[u8]) {
-    bytes.extend_from_slice(name);
-    bytes.extend_from_slice(b": ");
-    bytes.extend_from_slice(value);
     bytes.extend_from_slice(b"\r\n");
 }
 

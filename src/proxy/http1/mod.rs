@@ -61,12 +61,15 @@ pub(super) async fn serve<S>(
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
-    let mut connection =
-        Connection { inbound: Inbound::new(&begun, stream), alarm: Alarm::default(), ends_answers };
+    let mut connection = Connection {
+        inbound: Inbound::new(&begun, stream),
+        alarm: Alarm::default(),
+        ends_answers,
+        is_refused: false,
+    };
     drop(begun);
     let stop = pin!(stop);
     let mut stop = Stop { coming: WhenWoken::new(stop), has_come: false };
-    let mut is_refused = false;
     while let Some(read) = connection.next(&proxy, &mut stop).await {
         let (answer, mut asked) = match read {
             // On the heap until the answer begins: it is large, and most connections have no request.
@@ -75,10 +78,11 @@ pub(super) async fn serve<S>(
                 None => return,
             },
             Err(refusal) => {
-                is_refused = true;
+                connection.is_refused = true;
                 (refusal.into_outgoing(), Asked::by_nobody())
             }
         };
+        // RFC 9112 §9.6: a client whose body is not read would send its next request behind it.
         asked.is_kept = asked.is_kept && connection.inbound.body.is_over() && !stop.has_come().await;
         let delivery = Delivery::new(answer, &asked);
         let after = delivery.after;
@@ -88,7 +92,7 @@ pub(super) async fn serve<S>(
             Err(error) => return debug!(%error, "an answer was not delivered whole"),
         }
     }
-    connection.close(is_refused).await;
+    connection.close().await;
 }
 
 /// The stop of the process.
@@ -112,6 +116,8 @@ struct Connection<S> {
     inbound: Inbound<S>,
     alarm: Alarm,
     ends_answers: EndsAnswers,
+    /// Whether a head on it could not be read: what follows belongs to nothing.
+    is_refused: bool,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
@@ -160,7 +166,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         head: Head,
         bytes: BytesMut,
     ) -> Option<(Answer<OutgoingBody>, Asked)> {
-        let Self { inbound, alarm, ends_answers } = self;
+        let Self { inbound, alarm, ends_answers, .. } = self;
         let is_held_back = head.is_body_held_back();
         if head.version() == Version::HTTP_10 {
             ends_answers.note();
@@ -172,7 +178,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
             Err(refusal) => return Some((refusal.into_outgoing(), asked)),
         };
         let settings = proxy.cluster.settings();
-        let client = match proxy.admit(&mut request, !inbound.body.is_over(), &settings) {
+        let client = match proxy.admit(&mut request, &settings) {
             Ok(client) => client,
             Err(answer) => return Some((answer, asked)),
         };
@@ -192,9 +198,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
     }
 
     /// Ends it in order. Who may still be sending is listened to for a moment.
-    async fn close(mut self, is_refused: bool) {
+    async fn close(mut self) {
         let Inbound { stream, unread, body } = &mut self.inbound;
-        let expects_more = is_refused || !body.is_over() || !unread.is_empty();
+        let expects_more = self.is_refused || !body.is_over() || !unread.is_empty();
         if stream.shutdown().await.is_err() || !expects_more {
             return;
         }

@@ -4,7 +4,6 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::time::Duration;
 
-use bytes::Bytes;
 use httparse::ParserConfig;
 use hyper::{Method, StatusCode};
 
@@ -51,7 +50,7 @@ pub(super) enum Read {
 ///
 /// # Errors
 /// When it is none, or does not say clearly where its body ends.
-pub(super) fn read(bytes: &Bytes, method: &Method) -> io::Result<Read> {
+pub(super) fn read(bytes: &[u8], method: &Method) -> io::Result<Read> {
     let mut fields = [const { MaybeUninit::uninit() }; FIELDS_MAX];
     let mut head = httparse::Response::new(&mut []);
     let read = ParserConfig::default().parse_response_with_uninit_headers(&mut head, bytes, &mut fields);
@@ -185,7 +184,7 @@ mod tests {
     }
 
     fn answer(method: Method, head: &str) -> Result<Box<AnswerHead>, String> {
-        match read(&Bytes::copy_from_slice(head.as_bytes()), &method) {
+        match read(head.as_bytes(), &method) {
             Ok(Read::Final(length, answer)) if length == head.len() => Ok(answer),
             other => Err(format!("{other:?}")),
         }
@@ -262,12 +261,12 @@ mod tests {
     fn a_head_is_read_once_it_is_whole_and_not_before() {
         let head = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\nx-a: b\r\n\r\n";
         for cut in 0..head.len() {
-            let read = read(&Bytes::copy_from_slice(&head.as_bytes()[..cut]), &Method::POST);
+            let read = read(&head.as_bytes()[..cut], &Method::POST);
             assert!(matches!(read, Ok(Read::Partial)), "{cut}: {read:?}");
         }
         let informational = "HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n";
-        let both = Bytes::from([informational, head].concat());
-        let Ok(Read::Informational(length)) = read(&both, &Method::POST) else { panic!() };
+        let both = [informational, head].concat();
+        let Ok(Read::Informational(length)) = read(both.as_bytes(), &Method::POST) else { panic!() };
         assert_eq!(length, informational.len());
         assert_eq!(answer(Method::POST, head).unwrap().fields.text("x-a"), Some("b"));
     }
